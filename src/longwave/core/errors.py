@@ -1,0 +1,43 @@
+"""Errors that a person will read: each says what is wrong, where, and what to do next."""
+
+from dataclasses import dataclass
+
+
+class LongwaveError(Exception):
+    """Base of every error whose message may be shown to a person as it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with what somebody gave us.
+
+    `field` is where (`keyboard[0][1].url`), `value` what was given, `remedy` what would be right.
+    """
+
+    field: str
+    value: object
+    remedy: str
+
+    def __str__(self) -> str:
+        shown = repr(self.value)
+        if len(shown) > 80:
+            shown = shown[:77] + "…"
+        return f"{self.field} = {shown}: {self.remedy}"
+
+
+class InvalidInput(LongwaveError):
+    """Input was refused; nothing was changed. `problems` has one entry for every field at fault."""
+
+    def __init__(self, *problems: Problem) -> None:
+        if not problems:
+            raise ValueError("InvalidInput needs at least one Problem")
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class NotFound(LongwaveError):
+    """Something was asked for by a name or number that does not exist."""
+
+
+class Conflict(LongwaveError):
+    """The thing exists but is in a state that does not allow what was asked."""
