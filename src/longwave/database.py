@@ -1,0 +1,106 @@
+"""What the code must know about the database below: its dialect, its clock, and which of its errors pass.
+
+Statements that are hot or differ between databases live in each room's `ledger.py`; nothing else asks for
+the dialect.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+import dj_database_url
+from django.db import InterfaceError, OperationalError, connection
+
+T = TypeVar("T")
+Dialect = Literal["sqlite", "postgresql", "mysql"]
+
+BUSY_TIMEOUT = 20.0
+"""Seconds a SQLite writer waits for another's transaction. Ours are milliseconds long."""
+
+
+def settings(url: str) -> dict[str, Any]:
+    """Django's DATABASES entry for `url`, with what Longwave needs of each engine."""
+    if url.startswith("mariadb:"):
+        url = "mysql" + url.removeprefix("mariadb")
+    entry: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=None, conn_health_checks=True))
+    options = entry.setdefault("OPTIONS", {})
+    match urlsplit(url).scheme:
+        case "sqlite":
+            options |= {
+                "timeout": BUSY_TIMEOUT,
+                "transaction_mode": "IMMEDIATE",
+                # FULL, not NORMAL: what was acknowledged must survive a power cut, not only a kill.
+                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-16000",
+            }
+        case "mysql":
+            options.setdefault("charset", "utf8mb4")
+            options["isolation_level"] = "read committed"
+            # The database's own clock is compared with stored UTC times.
+            options["init_command"] = "SET time_zone = '+00:00', sql_mode = 'STRICT_TRANS_TABLES'"
+            if socket := parse_qs(urlsplit(url).query).get("unix_socket"):
+                options["unix_socket"] = socket[0]
+    return entry
+
+
+def dialect() -> Dialect:
+    """Which SQL the default connection speaks. MariaDB speaks mysql."""
+    vendor = connection.vendor
+    if vendor not in ("sqlite", "postgresql", "mysql"):
+        raise OperationalError(f"{vendor} is not supported; use SQLite, PostgreSQL, MySQL or MariaDB")
+    return vendor
+
+
+_CLOCK_SQL = {
+    "postgresql": "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
+    # SYSDATE, not NOW: NOW stands still for the whole statement, also while it waits for a lock.
+    "mysql": "SELECT CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED)",
+}
+
+
+def clock_us() -> int:
+    """The database's clock, in microseconds since 1970. SQLite has none of its own: it is the host's."""
+    name = dialect()
+    if name == "sqlite":
+        return time.time_ns() // 1000
+    with connection.cursor() as cursor:
+        cursor.execute(_CLOCK_SQL[name])
+        return int(cursor.fetchone()[0])
+
+
+_PASSING = (
+    "database is locked",
+    "deadlock",  # PostgreSQL 40P01, MySQL 1213
+    "lock wait timeout",  # MySQL 1205
+    "could not serialize",
+    "server closed the connection",
+    "connection",  # refused, reset, lost, terminated, already closed: all of them name it
+    "gone away",  # MySQL 2006
+    "shutdown",
+    "starting up",
+    "recovery mode",
+    "can't connect",
+)
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether trying the same transaction again, later and perhaps on a new connection, can succeed."""
+    if isinstance(error, InterfaceError):
+        return True
+    return isinstance(error, OperationalError) and any(word in str(error).lower() for word in _PASSING)
+
+
+def persist(work: Callable[[], T], *, give_up_after: float, pause: float = 0.2) -> T:
+    """Run one transaction, again and again for `give_up_after` seconds while its errors are passing ones.
+
+    `work` must be safe to repeat: a commit whose answer was lost is run twice.
+    """
+    deadline = time.monotonic() + give_up_after
+    while True:
+        try:
+            return work()
+        except (OperationalError, InterfaceError) as error:
+            if not is_passing(error) or time.monotonic() >= deadline:
+                raise
+            connection.close()
+            time.sleep(pause)

@@ -1,0 +1,75 @@
+"""Rows of the job ledger."""
+
+from django.db import models
+
+
+class Status(models.TextChoices):
+    """Where a job stands. `states.py` holds the arrows between them."""
+
+    SCHEDULED = "scheduled", "waits for its first run_at"
+    QUEUED = "queued", "may run now; the broker has been rung"
+    RUNNING = "running", "a worker holds its lease"
+    RETRY = "retry", "failed, waits for its next run_at"
+    SUCCESS = "success", "done"
+    FAILURE = "failure", "gave up; kept with error and traceback"
+    CANCELLED = "cancelled", "taken back before it finished"
+
+
+ACTIVE = (Status.SCHEDULED, Status.QUEUED, Status.RUNNING, Status.RETRY)
+FINISHED = (Status.SUCCESS, Status.FAILURE, Status.CANCELLED)
+
+
+class Job(models.Model):
+    """One durable background task.
+
+    seq: counts the moves into `queued`; a broker message carries (id, seq), and a message of an older seq is stale.
+    attempt: how often it was started. crashes: how often the worker under it died.
+    serial_slot: equals serial_key while running; unique, so that one key never runs twice at a time.
+    dedupe_slot: equals the dedupe key while unfinished; unique, so that submitting twice makes one job.
+    """
+
+    name = models.CharField(max_length=100)
+    queue = models.CharField(max_length=64)
+    args = models.JSONField(default=dict)
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.QUEUED)
+    seq = models.PositiveIntegerField(default=1)
+    attempt = models.PositiveIntegerField(default=0)
+    failures = models.PositiveIntegerField(default=0)
+    crashes = models.PositiveIntegerField(default=0)
+    run_at = models.DateTimeField(null=True)
+    rung_at = models.DateTimeField(null=True)
+    serial_key = models.CharField(max_length=190, null=True)
+    serial_slot = models.CharField(max_length=190, null=True, unique=True)
+    dedupe_slot = models.CharField(max_length=190, null=True, unique=True)
+    owner = models.CharField(max_length=120, default="")
+    lease_until = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    checkpoint = models.JSONField(null=True)
+    result = models.JSONField(null=True)
+    error = models.TextField(default="")
+    traceback = models.TextField(default="")
+
+    class Meta:
+        db_table = "longwave_job"
+        indexes = [
+            models.Index(fields=["status", "queue", "rung_at"], name="lw_job_ready"),
+            models.Index(fields=["status", "run_at"], name="lw_job_due"),
+            models.Index(fields=["status", "lease_until"], name="lw_job_lease"),
+            models.Index(fields=["status", "finished_at"], name="lw_job_prune"),
+            models.Index(fields=["serial_key", "id"], name="lw_job_serial"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name}#{self.pk} {self.status}"
+
+
+class Epoch(models.Model):
+    """The name under which the ledger last marked its broker. A broker without the mark has lost its messages."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    mark = models.CharField(max_length=36)
+
+    class Meta:
+        db_table = "longwave_epoch"

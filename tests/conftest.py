@@ -1,0 +1,40 @@
+"""Every test runs in a data folder of its own. `database` runs a test once on each database there is."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+for name in [name for name in os.environ if name.startswith("LONGWAVE_")]:
+    del os.environ[name]
+os.environ["LONGWAVE_HOME"] = tempfile.mkdtemp(prefix="longwave-test-")
+
+import longwave  # noqa: E402
+
+longwave.setup()
+
+from tests import databases  # noqa: E402
+
+
+@pytest.fixture(params=databases.NAMES)
+def database(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The default connection points at an empty, migrated database of this kind; the value is its URL."""
+    with databases.empty(request.param) as url:
+        yield url
+
+
+@pytest.fixture
+def sqlite() -> Iterator[str]:
+    """As `database`, on SQLite only: for tests of logic that no database changes."""
+    with databases.empty("sqlite") as url:
+        yield url
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A data folder of the test's own, for processes it starts."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return folder
