@@ -64,7 +64,7 @@ class _Attribute(NamedTuple):
 
 
 def parse_html(text: str) -> Parsed:
-    """Text and entities of a message sent with parse_mode "HTML". Raises MarkupError with Telegram's own words."""
+    """Text and entities of a message sent with parse_mode "HTML". Raises MarkupError in Telegram's words."""
     if "<" not in text and "&" not in text:
         return Parsed(text)
     return _Html(text).parsed()
@@ -214,7 +214,7 @@ class _Html:
             self.entities.append(Entity("text_link", opened.offset, length, url=checked))
 
     def _close_code(self, opened: _Open, length: int) -> None:
-        """`pre` and `code` around the very same text are one entity, which has the language of the `code` tag."""
+        """`pre` and `code` around the very same text are one entity, in the language of the `code` tag."""
         inner = self.entities[-1] if self.entities else None
         if inner is None or (inner.offset, inner.length) != (opened.offset, length):
             inner = None
@@ -245,13 +245,13 @@ class _Html:
 
 
 def _span(pattern: re.Pattern[str], text: str, at: int) -> int:
-    """Where the stretch that `pattern` matches at `at` ends. The patterns of this file also match nothing at all."""
+    """Where the stretch that `pattern` matches at `at` ends; `at` itself when it matches nothing."""
     found = pattern.match(text, at)
     return found.end() if found else at
 
 
 def _decode(text: str, at: int) -> tuple[str, int]:
-    """The character that the reference at `at` stands for and where it ends; an unknown one is a plain "&"."""
+    """What the reference at `at` stands for and where it ends; an unknown one is a plain "&"."""
     found = _REFERENCE.match(text, at)
     if found is None:
         return "&", at + 1
