@@ -1,4 +1,4 @@
-"""Telegram's two Markdowns. Follows `parse_markdown_v2` and `parse_markdown` of TDLib, including their errors."""
+"""Telegram's two Markdowns. Follows `parse_markdown_v2` and `parse_markdown` of TDLib, errors included."""
 
 import re
 from typing import NamedTuple
@@ -57,7 +57,7 @@ _LEGACY = {"_": "italic", "*": "bold", "[": "text_link", "`": "code"}
 
 
 def parse_markdown_v2(text: str) -> Parsed:
-    """Text and entities of a message sent with parse_mode "MarkdownV2". Raises MarkupError with Telegram's words."""
+    """Text and entities of a message sent with parse_mode "MarkdownV2". Raises MarkupError as Telegram would."""
     if _SPECIAL.search(text) is None:
         return Parsed(text)
     return _MarkdownV2(text).parsed()
@@ -252,7 +252,7 @@ class _MarkdownV2:
         return "".join(pieces), at
 
     def _end_quote(self, at: int) -> int:
-        """A line break that no ">" follows ends a quotation; an empty spoiler before it (`||`) makes it expandable."""
+        """A line break without ">" behind it ends a quotation; `||` before it makes the quotation expandable."""
         kind = "blockquote"
         opened = self.open[-1]
         if opened.type != "blockquote":
@@ -287,7 +287,7 @@ class _MarkdownV2:
 
 
 def _pre_language(text: str, at: int, end: int) -> tuple[str | None, int]:
-    """The language named behind the three backticks, and where the code begins: one line break is not part of it."""
+    """The language named behind the backticks, and where the code begins: one line break is not part of it."""
     found = _LANGUAGE.match(text, at)
     after = found.end() if found else at
     language = None
@@ -298,7 +298,7 @@ def _pre_language(text: str, at: int, end: int) -> tuple[str | None, int]:
 
 
 def parse_markdown(text: str) -> Parsed:
-    """Text and entities of a message sent with the legacy parse_mode "Markdown": nothing nests, little is escaped."""
+    """Text and entities of a message sent with the legacy parse_mode "Markdown", where nothing nests."""
     if _LEGACY_SPECIAL.search(text) is None:
         return Parsed(text)
     return _LegacyMarkdown(text).parsed()
