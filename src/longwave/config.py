@@ -3,6 +3,7 @@
 `LONGWAVE_X_FILE` gives the value of X as a file's content, for secrets mounted by an orchestrator.
 """
 
+import hashlib
 import os
 import secrets
 from collections.abc import Callable, Mapping
@@ -19,6 +20,12 @@ from longwave.core.errors import InvalidInput, Problem
 PREFIX = "LONGWAVE_"
 DATABASE_SCHEMES = ("sqlite", "postgres", "postgresql", "mysql", "mariadb")
 BROKER_SCHEMES = ("redis", "rediss", "redis+socket", "amqp", "amqps")
+
+SOCKET_PATH_LIMIT = 100
+"""Bytes. The kernel's own limit is 107 on Linux and 103 on macOS."""
+
+# Neither TMPDIR nor /run/user: every process, also one started by cron, must find the same folder.
+RUNTIME_ROOT = Path("/tmp")  # noqa: S108
 
 LogFormat = Literal["console", "json"]
 
@@ -93,6 +100,18 @@ def current() -> Config:
     return read(os.environ)
 
 
+def broker_socket(config: Config) -> Path:
+    """Where the embedded broker listens: in the data folder, or in a short runtime folder when that is too deep.
+
+    Only a path: the supervisor makes the folder, for its owner alone (mode 0700).
+    """
+    socket = config.home / "run" / "broker.sock"
+    if len(os.fsencode(socket)) <= SOCKET_PATH_LIMIT:
+        return socket
+    mark = hashlib.sha256(os.fsencode(config.home)).hexdigest()[:16]
+    return RUNTIME_ROOT / f"longwave-{os.getuid()}-{mark}" / "broker.sock"
+
+
 def _collect(environ: Mapping[str, str], problems: list[Problem]) -> dict[str, str]:
     values: dict[str, str] = {}
     for variable, value in environ.items():
@@ -151,7 +170,9 @@ def _choice(*allowed: str) -> Callable[[str], Any]:
 
 def _url(text: str, schemes: tuple[str, ...], example: str) -> str:
     if urlsplit(text).scheme not in schemes:
-        raise ValueError(f"must start with one of {', '.join(s + '://' for s in schemes)}; example: {example}")
+        raise ValueError(
+            f"must start with one of {', '.join(s + '://' for s in schemes)}; example: {example}"
+        )
     return text
 
 
