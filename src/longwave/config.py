@@ -5,6 +5,7 @@
 
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -75,7 +76,7 @@ def read(environ: Mapping[str, str]) -> Config:
         try:
             return parse(text)
         except ValueError as error:
-            problems.append(Problem(PREFIX + name.upper(), text, str(error)))
+            problems.append(Problem(PREFIX + name.upper(), _shown(name, text), str(error)))
             return default
 
     home = take("home", _home, Path(platformdirs.user_data_dir("longwave", appauthor=False)))
@@ -101,7 +102,7 @@ def current() -> Config:
 
 
 def broker_socket(config: Config) -> Path:
-    """Where the embedded broker listens: in the data folder, or in a short runtime folder when that is too deep.
+    """Where the embedded broker listens: in the data folder, or in a short runtime folder when that is deep.
 
     Only a path: the supervisor makes the folder, for its owner alone (mode 0700).
     """
@@ -136,6 +137,13 @@ def _read_secret(variable: str, path: str, problems: list[Problem]) -> str | Non
     except OSError as error:
         problems.append(Problem(variable, path, f"cannot be read ({error.strerror}); name a readable file"))
         return None
+
+
+def _shown(name: str, text: str) -> str:
+    """`text` as an error may repeat it: without the secret key, without a URL's password."""
+    if name == "secret_key":
+        return "…"
+    return re.sub(r"://[^/]*@", "://…@", text)
 
 
 def _text(text: str) -> str:

@@ -1,0 +1,80 @@
+"""Errors as people read them: one sentence, one line a problem, and what to do next."""
+
+import json
+import sys
+from typing import Any
+
+from longwave.core.errors import InvalidInput, LongwaveError
+from longwave.logs import scrub
+
+FAILED = 1
+BAD_INPUT = 2
+
+_DATABASE_REMEDIES = (
+    # (words of the database, what it means, what to do). The first match counts.
+    (("no such table", "no such column", "does not exist", "doesn't exist", "unknown column"),
+     "the database lacks a table or column", "run `longwave migrate`"),
+    (("locked", "lock wait timeout", "deadlock"),
+     "the database is busy with another process's transaction", "try again in a moment"),
+    (("unable to open database file", "readonly database", "permission denied"),
+     "the database file cannot be opened for writing", "check the data folder's owner (LONGWAVE_HOME)"),
+    (("disk is full", "no space left", "disk i/o error"),
+     "the disk is full or failing", "free some space, then try again"),
+    (("password authentication", "access denied"),
+     "the database refuses the user or password", "correct LONGWAVE_DATABASE_URL"),
+)  # fmt: skip
+
+
+def report(error: Exception, *, as_json: bool = False) -> int:
+    """Print `error` on stderr, as a JSON object for scripts, and return the exit code."""
+    message, problems = _explain(error)
+    if as_json:
+        document = {"error": message, "problems": problems}
+        print(json.dumps(document, default=str, ensure_ascii=False), file=sys.stderr)
+    elif isinstance(error, InvalidInput):
+        for problem in error.problems:
+            print(scrub(f"Error: {problem}"), file=sys.stderr)
+    else:
+        print(f"Error: {message}", file=sys.stderr)
+    return BAD_INPUT if isinstance(error, InvalidInput) else FAILED
+
+
+def _explain(error: Exception) -> tuple[str, list[dict[str, Any]]]:
+    if isinstance(error, InvalidInput):
+        fields = [
+            {"field": problem.field, "value": scrub(str(problem.value)), "remedy": scrub(problem.remedy)}
+            for problem in error.problems
+        ]
+        return scrub(str(error)), fields
+    if isinstance(error, LongwaveError):
+        return scrub(str(error)), []
+    return scrub(_database_sentence(error) or _unexpected(error)), []
+
+
+def _database_sentence(error: Exception) -> str | None:
+    if "django.db" not in sys.modules:  # then it cannot be one of its errors
+        return None
+    from django.core.exceptions import ImproperlyConfigured
+    from django.db import Error, InterfaceError, OperationalError
+
+    said = " ".join(str(error).split())
+    if isinstance(error, ImproperlyConfigured) and "Error loading" in said:
+        return f'{said}. Install the driver: `pip install "longwave[postgres]"` or `"longwave[mysql]"`.'
+    if not isinstance(error, Error):
+        return None
+    for words, meaning, remedy in _DATABASE_REMEDIES:
+        if any(word in said.lower() for word in words):
+            return f"{meaning} ({said}); {remedy}."
+    if isinstance(error, OperationalError | InterfaceError):
+        return (
+            f"the database cannot be reached ({said}); check LONGWAVE_DATABASE_URL and that its server runs."
+        )
+    return None
+
+
+def _unexpected(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror}{where}"
+    said = f"{type(error).__name__}: {error}".rstrip(": ")
+    return f"unexpected: {said}. Set LONGWAVE_LOG_LEVEL=DEBUG to see where, and please report it."

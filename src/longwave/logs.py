@@ -1,0 +1,84 @@
+"""One log format for our own lines and every library's: for people, or JSON. Bot tokens never get through.
+
+Every line has `event`, stable words that can be searched for; what varies is in the other keys.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Literal, TextIO
+
+import structlog
+
+TOKEN = re.compile(r"(\d{3,}):[\w-]{30,}")
+"""A bot token: the bot's number, which may be shown, and the secret, which may not."""
+
+URL_PASSWORD = re.compile(r"(?<=://)([^\s/:@]*):[^\s/@]+@")
+
+Event = MutableMapping[str, Any]
+
+
+def scrub(text: str) -> str:
+    """`text` with the secret half of every bot token, and every URL's password, masked."""
+    return URL_PASSWORD.sub(r"\1:…@", TOKEN.sub(r"\1:…", text))
+
+
+def quieter(level: str) -> str:
+    """The level for a command that people run by hand: no news, unless they asked to see everything."""
+    return level if level in ("DEBUG", "ERROR") else "WARNING"
+
+
+def configure(level: str, style: Literal["console", "json"], stream: TextIO | None = None) -> None:
+    """Send structlog's and stdlib's records to `stream` (stderr) in one format. A second call replaces it."""
+    stream = sys.stderr if stream is None else stream
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,  # loggers made at import time must follow a later configure()
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_renderers(style, colors=stream.isatty()),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    # Their DEBUG drowns ours, and aiohttp and asyncio know nothing that we do not.
+    for chatty in ("asyncio", "aiohttp", "amqp", "kombu", "django.db.backends", "celery.bootsteps"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _renderers(style: str, *, colors: bool) -> list[Any]:
+    if style == "json":
+        return [structlog.processors.dict_tracebacks, _Scrubbed(structlog.processors.JSONRenderer())]
+    return [_Scrubbed(structlog.dev.ConsoleRenderer(colors=colors))]
+
+
+class _Scrubbed:
+    """A renderer whose finished line is masked: no field, exception or library can go round it."""
+
+    def __init__(self, render: Any) -> None:
+        self.render = render
+
+    def __call__(self, logger: Any, name: str, event: Event) -> str:
+        return scrub(self.render(logger, name, event))

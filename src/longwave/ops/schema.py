@@ -1,0 +1,43 @@
+"""Whether the database has its tables; SQLite's are made on the spot, a production database's never."""
+
+import fcntl
+from pathlib import Path
+
+from django.core.management import call_command
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+from longwave.core.errors import Conflict
+
+
+def pending() -> list[str]:
+    """Migrations that this version brings and the database lacks, in order, as `app.name`."""
+    executor = MigrationExecutor(connection)
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    return [f"{migration.app_label}.{migration.name}" for migration, _ in plan]
+
+
+def migrate() -> None:
+    """Apply what is pending."""
+    call_command("migrate", interactive=False, verbosity=0)
+
+
+def ensure() -> None:
+    """Return when the database has every table; Conflict when a person has to run `longwave migrate`."""
+    missing = pending()
+    if missing and connection.vendor != "sqlite":
+        raise Conflict(
+            f"The database lacks {len(missing)} migrations, {missing[0]} first; run `longwave migrate`."
+        )
+    if missing:
+        _migrate_once()
+
+
+def _migrate_once() -> None:
+    """Of two first commands at the same time, the second waits and finds nothing left to do."""
+    file = Path(str(connection.settings_dict["NAME"]))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.with_suffix(".migrating").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if pending():
+            migrate()
