@@ -260,9 +260,9 @@ def _decode(text: str, at: int) -> tuple[str, int]:
         decoded = _NAMED.get(name)
         return (decoded, found.end()) if decoded else ("&", at + 1)
     digits_end = found.end() - (found[0][-1] == ";")
-    code = (
-        0 if digits_end - at >= 10 else int(hexadecimal or decimal or "0", 10 if hexadecimal is None else 16)
-    )
+    if digits_end - at >= 10:
+        return "&", at + 1
+    code = int(decimal or "0") if hexadecimal is None else int(hexadecimal or "0", 16)
     return (chr(code), found.end()) if 0 < code < 0x10FFFF else ("&", at + 1)
 
 

@@ -57,7 +57,7 @@ _LEGACY = {"_": "italic", "*": "bold", "[": "text_link", "`": "code"}
 
 
 def parse_markdown_v2(text: str) -> Parsed:
-    """Text and entities of a message sent with parse_mode "MarkdownV2". Raises MarkupError as Telegram would."""
+    """Text and entities of a message sent with parse_mode "MarkdownV2". Raises MarkupError in its words."""
     if _SPECIAL.search(text) is None:
         return Parsed(text)
     return _MarkdownV2(text).parsed()
@@ -252,7 +252,7 @@ class _MarkdownV2:
         return "".join(pieces), at
 
     def _end_quote(self, at: int) -> int:
-        """A line break without ">" behind it ends a quotation; `||` before it makes the quotation expandable."""
+        """A line break without ">" behind it ends a quotation; `||` before it makes that one expandable."""
         kind = "blockquote"
         opened = self.open[-1]
         if opened.type != "blockquote":
@@ -287,7 +287,7 @@ class _MarkdownV2:
 
 
 def _pre_language(text: str, at: int, end: int) -> tuple[str | None, int]:
-    """The language named behind the backticks, and where the code begins: one line break is not part of it."""
+    """The language named behind the backticks, and where the code begins: behind one line break."""
     found = _LANGUAGE.match(text, at)
     after = found.end() if found else at
     language = None
