@@ -2,6 +2,8 @@
 
 from django.db import models
 
+from longwave.contacts.fields import ExactCharField
+
 
 class ContactStatus(models.TextChoices):
     """Whether a contact may be written to."""
@@ -14,13 +16,13 @@ class ContactStatus(models.TextChoices):
 class Contact(models.Model):
     """One address on one channel: a chat id, an e-mail address."""
 
-    channel = models.CharField(max_length=16)
-    address = models.CharField(max_length=190)
-    status = models.CharField(max_length=12, choices=ContactStatus.choices, default=ContactStatus.ACTIVE)
+    channel = ExactCharField(max_length=16)
+    address = ExactCharField(max_length=190)
+    status = ExactCharField(max_length=12, choices=ContactStatus.choices, default=ContactStatus.ACTIVE)
     status_reason = models.CharField(max_length=255, default="")
     status_at = models.DateTimeField(null=True)
-    language = models.CharField(max_length=16, default="")
-    timezone = models.CharField(max_length=64, default="")
+    language = ExactCharField(max_length=16, default="")
+    timezone = ExactCharField(max_length=64, default="")
     attributes = models.JSONField(default=dict)
     first_seen = models.DateTimeField(auto_now_add=True)
     last_seen = models.DateTimeField(auto_now_add=True)
@@ -36,8 +38,8 @@ class Contact(models.Model):
 class ContactList(models.Model):
     """A named set of contacts of one channel."""
 
-    name = models.CharField(max_length=100, unique=True)
-    channel = models.CharField(max_length=16)
+    name = ExactCharField(max_length=100, unique=True)
+    channel = ExactCharField(max_length=16)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -61,7 +63,7 @@ class Membership(models.Model):
 class Segment(models.Model):
     """A named filter over contacts (`segments.py` has its language)."""
 
-    name = models.CharField(max_length=100, unique=True)
+    name = ExactCharField(max_length=100, unique=True)
     filter = models.JSONField()
     created_at = models.DateTimeField(auto_now_add=True)
 
