@@ -19,6 +19,16 @@ URL_PASSWORD = re.compile(r"(?<=://)([^\s/:@]*):[^\s/@]+@")
 Event = MutableMapping[str, Any]
 
 
+_SHARED: list[Any] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.ExtraAdder(),
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.StackInfoRenderer(),
+]
+
+
 def scrub(text: str) -> str:
     """`text` with the secret half of every bot token, and every URL's password, masked."""
     return URL_PASSWORD.sub(r"\1:…@", TOKEN.sub(r"\1:…", text))
@@ -32,18 +42,10 @@ def quieter(level: str) -> str:
 def configure(level: str, style: Literal["console", "json"], stream: TextIO | None = None) -> None:
     """Send structlog's and stdlib's records to `stream` (stderr) in one format. A second call replaces it."""
     stream = sys.stderr if stream is None else stream
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.ExtraAdder(),
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.StackInfoRenderer(),
-    ]
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            *shared,
+            *_SHARED,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -51,21 +53,24 @@ def configure(level: str, style: Literal["console", "json"], stream: TextIO | No
         cache_logger_on_first_use=False,  # loggers made at import time must follow a later configure()
     )
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *_renderers(style, colors=stream.isatty()),
-            ],
-        )
-    )
+    handler.setFormatter(formatter(style, colors=stream.isatty()))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
     # Their DEBUG drowns ours, and aiohttp and asyncio know nothing that we do not.
     for chatty in ("asyncio", "aiohttp", "amqp", "kombu", "django.db.backends", "celery.bootsteps"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def formatter(style: str, *, colors: bool = False) -> logging.Formatter:
+    """The format itself, for servers that set up their own logging (granian names it in a dictConfig)."""
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=_SHARED,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            *_renderers(style, colors=colors),
+        ],
+    )
 
 
 def _renderers(style: str, *, colors: bool) -> list[Any]:

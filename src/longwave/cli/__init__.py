@@ -48,6 +48,9 @@ COMMANDS = {
     "fake-telegram": Entry(
         "longwave.cli.system:fake_telegram", "Run a strict fake Bot API server.", CARE, "nothing"
     ),
+    "return-work": Entry(
+        "longwave.cli.system:return_work", "Free what dead processes held.", CARE, hidden=True
+    ),
     "version": Entry("longwave.cli.system:version", "Print the version.", CARE, "nothing"),
 }
 

@@ -24,6 +24,7 @@ class Entry:
     panel: str
     needs: str = "database"
     settings: dict[str, Any] = field(default_factory=dict)
+    hidden: bool = False
 
 
 class LazyGroup(TyperGroup):
@@ -40,7 +41,7 @@ class LazyGroup(TyperGroup):
         entry = self.entries.get(cmd_name)
         if entry is None:
             return None
-        return TyperCommand(cmd_name, help=entry.help, rich_help_panel=entry.panel)
+        return TyperCommand(cmd_name, help=entry.help, rich_help_panel=entry.panel, hidden=entry.hidden)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The real command, imported now."""

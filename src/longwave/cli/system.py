@@ -1,6 +1,105 @@
 """Commands that look after an installation: web, migrate, doctor, manage, the fake, version."""
 
+import json
+import os
+import socket
+import sys
+from importlib import import_module
+from typing import Annotated, Any
+
 import typer
+
+from longwave import config
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+def web() -> None:
+    """Run the web process on LONGWAVE_HOST and LONGWAVE_PORT."""
+    from granian import Granian
+    from granian.constants import Interfaces
+
+    from longwave.cli.up import check_port
+
+    current = config.current()
+    check_port(current)
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "longwave.settings")  # granian's worker is a new process
+    Granian(
+        "longwave.asgi:application",
+        address=current.host,
+        port=current.port,
+        interface=Interfaces.ASGINL,
+        workers=1,
+        respawn_failed_workers=True,
+        workers_kill_timeout=2,
+        log_dictconfig=_granian_logging(current),
+    ).serve()
+
+
+def migrate(as_json: AsJson = False) -> None:
+    """Create or update the database's tables."""
+    from longwave.ops import schema
+
+    applied = schema.migrate()
+    if as_json:
+        typer.echo(json.dumps({"applied": applied}))
+    else:
+        typer.echo(f"Applied {', '.join(applied)}." if applied else "The database is up to date.")
+
+
+def manage(ctx: typer.Context) -> None:
+    """Django's own commands."""
+    from django.core.management import execute_from_command_line
+
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "longwave.settings")
+    execute_from_command_line(["longwave manage", *ctx.args])
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Check the installation; each finding has a remedy. Exit code 1 when something fails."""
+    from longwave.cli.up import lock_file
+    from longwave.ops.doctor import examine
+
+    current = config.current()
+    findings = examine(current, up_lock=lock_file(current))
+    if as_json:
+        typer.echo(json.dumps([finding.as_dict() for finding in findings], ensure_ascii=False))
+    else:
+        _print_findings(findings)
+    raise typer.Exit(1 if any(finding.verdict == "fail" for finding in findings) else 0)
+
+
+def fake_telegram(
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8081,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    rate: Annotated[int, typer.Option(help="Messages a bot may send in any second; 0: no limit.")] = 30,
+    latency: Annotated[float, typer.Option(help="Milliseconds before every answer.")] = 0.0,
+    jitter: Annotated[float, typer.Option(help="Up to this many milliseconds more.")] = 0.0,
+    token: Annotated[list[str] | None, typer.Option(help="The only bot tokens that exist.")] = None,
+    stars: Annotated[float, typer.Option(help="Stars on every bot's balance.")] = 0.0,
+) -> None:
+    """Run a strict fake Bot API server: point a sender at it with --base-url."""
+    from longwave.testing.fake_telegram import Options, main
+
+    main(
+        Options(
+            host=host,
+            port=port,
+            rate=rate or None,
+            latency=latency,
+            jitter=jitter,
+            tokens=tuple(token or ()),
+            stars=stars,
+        )
+    )
+
+
+def return_work(pids: list[int]) -> None:
+    """Free what dead worker processes of this machine held, so that others go on with it at once."""
+    for pid in pids:
+        owner = f"{socket.gethostname()}:{pid}:"
+        for ledger in ("longwave.jobs.sweep", "longwave.campaigns.ledger"):
+            import_module(ledger).expire_owner(owner)
 
 
 def version() -> None:
@@ -8,3 +107,27 @@ def version() -> None:
     from longwave import __version__
 
     typer.echo(f"longwave {__version__}")
+
+
+def _granian_logging(current: config.Config) -> dict[str, Any]:
+    format_ = {"()": "longwave.logs.formatter", "style": current.log_format, "colors": sys.stderr.isatty()}
+    handler = {"class": "logging.StreamHandler", "formatter": "longwave", "stream": "ext://sys.stderr"}
+    quiet = {"handlers": ["stderr"], "propagate": False}
+    return {
+        "formatters": {"longwave": format_},
+        "handlers": {"stderr": handler},
+        "loggers": {"_granian": {**quiet, "level": "INFO"}, "granian.access": {**quiet, "level": "INFO"}},
+        "root": {"handlers": ["stderr"], "level": current.log_level},
+    }
+
+
+def _print_findings(findings: list[Any]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    marks = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
+    console = Console(highlight=False, soft_wrap=True)
+    for finding in findings:
+        console.print(f"{marks[finding.verdict]} {finding.check:<16} {escape(finding.found)}")
+        if finding.remedy:
+            console.print(f"{'':<22}→ {escape(finding.remedy)}")

@@ -17,9 +17,16 @@ def pending() -> list[str]:
     return [f"{migration.app_label}.{migration.name}" for migration, _ in plan]
 
 
-def migrate() -> None:
-    """Apply what is pending."""
-    call_command("migrate", interactive=False, verbosity=0)
+def migrate() -> list[str]:
+    """Apply what is pending, and say what that was."""
+    if connection.vendor != "sqlite":
+        return _apply()
+    file = Path(str(connection.settings_dict["NAME"]))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # Of two first commands at the same time, the second waits and finds nothing left to do.
+    with file.with_suffix(".migrating").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _apply()
 
 
 def ensure() -> None:
@@ -30,14 +37,11 @@ def ensure() -> None:
             f"The database lacks {len(missing)} migrations, {missing[0]} first; run `longwave migrate`."
         )
     if missing:
-        _migrate_once()
+        migrate()
 
 
-def _migrate_once() -> None:
-    """Of two first commands at the same time, the second waits and finds nothing left to do."""
-    file = Path(str(connection.settings_dict["NAME"]))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.with_suffix(".migrating").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if pending():
-            migrate()
+def _apply() -> list[str]:
+    missing = pending()
+    if missing:
+        call_command("migrate", interactive=False, verbosity=0)
+    return missing

@@ -1,0 +1,136 @@
+"""`longwave up`: everything on this machine, in one terminal."""
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from longwave import __version__, config
+from longwave.config import Config
+from longwave.core.errors import InvalidInput, Problem
+from longwave.logs import scrub
+from longwave.ops import broker, lock
+from longwave.ops.output import Output
+from longwave.ops.supervisor import Child, Supervisor
+
+SENDING = ("campaigns", "broadcast", "email")
+GENERAL = (
+    "telegram-callbacks",
+    "telegram-commands",
+    "telegram",
+    "notifications",
+    "import",
+    "workflow-processing",
+    "file_processing",
+    "data_validation",
+    "llm_processing",
+    "sheets_writing",
+    "default",
+)
+"""Two kinds of workers, so that a big broadcast never keeps a bot's answer waiting."""
+
+CONCURRENCY = 2
+
+
+def up(
+    senders: Annotated[int, typer.Option(min=1, help="Worker processes that send campaigns.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes for everything else.")] = 1,
+    web: Annotated[bool, typer.Option(help="Run the web process too.")] = True,
+) -> None:
+    """Run everything here: broker, workers, beat and web. Ctrl-C stops it in good order, twice at once."""
+    current = config.current()
+    with lock.held(lock_file(current)):
+        children = list(_children(current, senders=senders, workers=workers, web=web))
+        output = Output(
+            sys.stdout, names=[child.name for child in children], as_json=current.log_format == "json"
+        )
+        code = Supervisor(
+            children=children,
+            run_folder=current.home / "run",
+            output=output,
+            setup=[Child("migrate", _longwave("migrate"))],
+            return_work=lambda pids: _longwave("return-work", *map(str, pids)),
+            on_ready=partial(_tell, current, output, web=web),
+        ).run()
+    raise typer.Exit(code)
+
+
+def lock_file(current: Config) -> Path:
+    """Held while `up` runs; has its pid in it."""
+    return current.home / "run" / "up.lock"
+
+
+def check_port(current: Config) -> None:
+    """Raise InvalidInput when the web process could not listen."""
+    family = socket.AF_INET6 if ":" in current.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((current.host, current.port))
+        except OSError as error:
+            raise InvalidInput(_port_problem(current, error)) from error
+
+
+def _port_problem(current: Config, error: OSError) -> Problem:
+    if isinstance(error, socket.gaierror) or error.strerror == "Cannot assign requested address":
+        return Problem(
+            "LONGWAVE_HOST", current.host, "is not an address of this machine; use 127.0.0.1 or 0.0.0.0"
+        )
+    if isinstance(error, PermissionError):
+        return Problem("LONGWAVE_PORT", current.port, "needs privileges; choose one above 1023")
+    return Problem(
+        "LONGWAVE_PORT",
+        current.port,
+        "is taken by another program; set LONGWAVE_PORT to a free one, or use --no-web",
+    )
+
+
+def _children(current: Config, *, senders: int, workers: int, web: bool) -> Iterator[Child]:
+    if current.is_embedded:
+        path = config.broker_socket(current)
+        yield Child(
+            "broker",
+            broker.command(path),
+            rank=2,
+            before=partial(broker.prepare, path),
+            is_ready=partial(broker.ping, path),
+        )
+    if web:  # early: a taken port should be the first thing that is said
+        yield Child("web", _longwave("web"), before=partial(check_port, current))
+    yield Child("beat", _longwave("beat"))
+    for number in range(1, senders + 1):
+        yield _worker(f"send-{number}", SENDING)
+    for number in range(1, workers + 1):
+        yield _worker(f"general-{number}", GENERAL)
+
+
+def _worker(name: str, queues: tuple[str, ...]) -> Child:
+    options = ("--queues", ",".join(queues), "--concurrency", str(CONCURRENCY), "--name", name)
+    return Child(name, _longwave("worker", *options), rank=0, holds_work=True)
+
+
+def _longwave(*words: str) -> list[str]:
+    """A command of ours, as a child that ends when this process is gone."""
+    return [sys.executable, "-m", "longwave", "--parent", str(os.getpid()), *words]
+
+
+def _tell(current: Config, output: Output, *, web: bool) -> None:
+    facts = {
+        "data folder": str(current.home),
+        "database": scrub(current.database_url),
+        "broker": "embedded" if current.is_embedded else scrub(current.broker_url or ""),
+        "web": f"http://{current.host}:{current.port}" if web else "not started (--no-web)",
+        "next": "longwave sender add telegram --name NAME --token-stdin",
+        "stop": "Ctrl-C",
+    }
+    if output.as_json:
+        output.say("ready", **{name.replace(" ", "_"): value for name, value in facts.items()})
+        return
+    output.say(f"Longwave {__version__} runs.")
+    for name, value in facts.items():
+        output.line("up", f"  {name:<12} {value}")
