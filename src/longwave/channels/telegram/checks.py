@@ -64,6 +64,10 @@ _RANGES: dict[str, tuple[float, float]] = {
     "close_date": (1, (1 << 31) - 1),
 }
 _LIVE_FOREVER = 0x7FFFFFFF
+_NO_TEMPLATE = (
+    "must not hold a template; templates work in text, in captions, "
+    "and in the text, address, data and copied text of a button"
+)
 
 
 def check(content: Content, *, paid: bool = False) -> list[Problem]:
@@ -163,7 +167,7 @@ def _check_stray_templates(content: Content) -> Iterator[Problem]:
     allowed = {field for field, _ in fillable(content)}
     for field, text in _strings(to_builtins(content), ""):
         if has_template(text) and field not in allowed:
-            yield Problem(field, text, "templates work in text, captions and buttons only")
+            yield Problem(field, text, _NO_TEMPLATE)
 
 
 def _strings(value: object, path: str) -> Iterator[tuple[str, str]]:

@@ -88,7 +88,8 @@ def one_action(button: Button) -> tuple[str, object, str] | None:
 
 def markup(keyboard: Keyboard) -> dict[str, Any] | None:
     """The Bot API's reply_markup; None for a keyboard without buttons."""
-    return {"inline_keyboard": to_builtins(keyboard)} if keyboard else None
+    rows = [[to_builtins(button) for button in row] for row in keyboard]
+    return {"inline_keyboard": rows} if rows else None
 
 
 def check_keyboard(keyboard: Keyboard, *, is_copy: bool, rendered: bool) -> Iterator[Problem]:

@@ -97,9 +97,12 @@ class Builder:
         tagged = [choice for choice in choices if isinstance(choice, shapes.StructType) and choice.tag_field]
         if tagged:
             return self.tagged({str(choice.tag): choice.cls for choice in tagged}, value, path)
-        if len(choices) > 1:
-            choices = [choice for choice in choices if _leaf_remedy(choice, value) is None] or choices[:1]
-        return self._value(choices[0], value, path)
+        fitting = [choice for choice in choices if len(choices) == 1 or _leaf_remedy(choice, value) is None]
+        if not fitting:
+            words = " or ".join(_WORDS.get(type(choice), "something else") for choice in choices)
+            self._refuse(path, value, f"must be {words}")
+            return None
+        return self._value(fitting[0], value, path)
 
     def tagged(self, kinds: Mapping[str, type[S]], value: object, path: str = "") -> S | None:
         """The one of `kinds` that the field `kind` of `value` names."""
