@@ -1,6 +1,7 @@
 """Rows of the job ledger."""
 
 from django.db import models
+from django.db.models.functions import Now
 
 
 class Status(models.TextChoices):
@@ -23,9 +24,11 @@ class Job(models.Model):
     """One durable background task.
 
     seq: counts the moves into `queued`; a broker message carries (id, seq), and a message of an older seq is stale.
-    attempt: how often it was started. crashes: how often the worker under it died.
+    attempt: how often it was started, orderly turns that ended with `Again` not counted.
+    failures, crashes: how often in a row it raised, and the worker under it died.
+    rung_at: when the broker was last rung for it; None when that is known to have failed.
     serial_slot: equals serial_key while running; unique, so that one key never runs twice at a time.
-    dedupe_slot: equals the dedupe key while unfinished; unique, so that submitting twice makes one job.
+    dedupe_slot: made of the dedupe key while unfinished; unique, so that submitting twice makes one job.
     """
 
     name = models.CharField(max_length=100)
@@ -43,7 +46,7 @@ class Job(models.Model):
     dedupe_slot = models.CharField(max_length=190, null=True, unique=True)
     owner = models.CharField(max_length=120, default="")
     lease_until = models.DateTimeField(null=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(db_default=Now())
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
     checkpoint = models.JSONField(null=True)
@@ -58,7 +61,7 @@ class Job(models.Model):
             models.Index(fields=["status", "run_at"], name="lw_job_due"),
             models.Index(fields=["status", "lease_until"], name="lw_job_lease"),
             models.Index(fields=["status", "finished_at"], name="lw_job_prune"),
-            models.Index(fields=["serial_key", "id"], name="lw_job_serial"),
+            models.Index(fields=["serial_key", "status", "id"], name="lw_job_serial"),
         ]
 
     def __str__(self) -> str:
@@ -73,3 +76,14 @@ class Epoch(models.Model):
 
     class Meta:
         db_table = "longwave_epoch"
+
+
+class BeatLease(models.Model):
+    """Which beat process does the chores. One row; whoever finds it run out may take it."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    owner = models.CharField(max_length=120)
+    until = models.DateTimeField()
+
+    class Meta:
+        db_table = "longwave_beat_lease"

@@ -1,0 +1,34 @@
+"""`@chore`: what the beat process does again and again, by itself and never through the broker."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """A function without arguments, run about every `every` seconds by the one beat that holds the lease."""
+
+    name: str
+    every: float
+    function: Callable[[], object]
+
+
+_registry: dict[str, Chore] = {}
+
+
+def chore(*, every: float) -> Callable[[Callable[[], object]], Callable[[], object]]:
+    """Register a function as a chore. It must be short, and right when two beats run it at once or one dies in it."""
+    if every <= 0:
+        raise ValueError(f"a chore's period must be positive, not {every}")
+
+    def register(function: Callable[[], object]) -> Callable[[], object]:
+        name = f"{function.__module__}.{function.__qualname__}"
+        _registry[name] = Chore(name, every, function)
+        return function
+
+    return register
+
+
+def registered() -> list[Chore]:
+    """Every chore of the modules imported so far, in the order they were registered."""
+    return list(_registry.values())

@@ -1,0 +1,253 @@
+"""`@job`: what can be run in the background, under which name, and how it is retried.
+
+Nothing here touches models or Celery: a module full of jobs stays cheap to import.
+"""
+
+import inspect
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from difflib import get_close_matches
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from longwave.core.errors import InvalidInput, NotFound, Problem
+from longwave.jobs import queues
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+OPTION_PREFIX = "job_"
+MAX_PER_MESSAGE = 100
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Return it from a job that is not finished: it goes back to its queue, `after` so many seconds.
+
+    An orderly turn: it burns no attempt, and ends any row of failures and crashes before it.
+    """
+
+    after: float = 0.0
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobHandle:
+    """A submitted job. `created` is False when an unfinished job with the same dedupe key was there already."""
+
+    id: int
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How one job is submitted; in `submit(**args)` these are the keywords with the prefix `job_`.
+
+    serial_key: jobs with the same key run one after another, in the order they were submitted.
+    dedupe_key: while a job of this name with this key is unfinished, submitting it again changes nothing.
+    run_at: not before this moment. queue: another than the declared one, mostly a region of it (`email.eu`).
+    """
+
+    serial_key: str | None = None
+    dedupe_key: str | None = None
+    run_at: datetime | None = None
+    queue: str | None = None
+
+
+OPTIONS = tuple(OPTION_PREFIX + name for name in Options.__slots__)
+
+
+@dataclass(frozen=True)
+class JobType(Generic[P, R]):
+    """A declared job. Calling it runs the function here and now; `submit` runs it in the background."""
+
+    name: str
+    function: Callable[P, R] = field(repr=False)
+    queue: str
+    retries: int
+    backoff: tuple[float, ...]
+    lease: float
+    max_crashes: int | None
+    per_message: int
+    signature: inspect.Signature = field(repr=False)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.function(*args, **kwargs)
+
+    def submit(
+        self,
+        *,
+        job_serial_key: str | None = None,
+        job_dedupe_key: str | None = None,
+        job_run_at: datetime | None = None,
+        job_queue: str | None = None,
+        **args: Any,
+    ) -> JobHandle:
+        """Insert a job in the caller's transaction; the broker is rung after it committed.
+
+        Raises InvalidInput for arguments the function does not take, or that JSON cannot carry.
+        """
+        options = Options(job_serial_key, job_dedupe_key, job_run_at, job_queue)
+        return _submission().submit(self, args, options)
+
+    def submit_many(self, jobs: Iterable[Mapping[str, Any]]) -> list[int]:
+        """Insert one job for each mapping of arguments (and `job_…` options), all or none; their ids in order."""
+        return _submission().submit_many(self, [split(self, values) for values in jobs])
+
+    def check(self, args: Mapping[str, Any]) -> None:
+        """Raise InvalidInput when the function cannot be called with these arguments from a JSON column."""
+        problems = [*self._misnamed(args), *(p for name, value in args.items() for p in _unstorable(name, value))]
+        if problems:
+            raise InvalidInput(*problems)
+
+    def _misnamed(self, args: Mapping[str, Any]) -> Iterable[Problem]:
+        parameters = self.signature.parameters
+        taken = ", ".join(parameters) or "no arguments"
+        for name in args:
+            if name not in parameters:
+                yield Problem(name, args[name], f"{self.name} does not take it; it takes {taken}")
+        for name, parameter in parameters.items():
+            if name not in args and parameter.default is parameter.empty:
+                yield Problem(name, None, f"{self.name} needs it; it takes {taken}")
+
+
+AnyJob = JobType[..., Any]
+
+_registry: dict[str, AnyJob] = {}
+
+
+def job(
+    name: str,
+    *,
+    queue: str = "default",
+    retries: int = 3,
+    backoff: Sequence[float] = (10, 60, 300),
+    lease: float = 30.0,
+    max_crashes: int | None = 3,
+    per_message: int = 1,
+) -> Callable[[Callable[P, R]], JobType[P, R]]:
+    """Declare a function (plain or `async def`) as a background job called `name`: `room.verb`.
+
+    retries: how often it is tried again after raising; backoff: the seconds before each, the last one repeated.
+    lease: seconds after which it is given to another worker when its own has gone silent.
+    max_crashes: after so many dead workers in a row it is failed as poison; None: never.
+    per_message: how many of them one message may carry, and one worker then runs in a row. Raise it only for jobs
+    of milliseconds: of long ones, a single worker would get them all.
+    """
+    _check_declaration(name, queue=queue, retries=retries, backoff=backoff, lease=lease, per_message=per_message)
+
+    def declare(function: Callable[P, R]) -> JobType[P, R]:
+        declared = JobType(
+            name=name,
+            function=function,
+            queue=queue,
+            retries=retries,
+            backoff=tuple(backoff),
+            lease=lease,
+            max_crashes=max_crashes,
+            per_message=per_message,
+            signature=_signature(name, function),
+        )
+        _register(declared)
+        return declared
+
+    return declare
+
+
+def find(name: str) -> AnyJob:
+    """The job called `name`. Raises NotFound, with names that come close."""
+    try:
+        return _registry[name]
+    except KeyError:
+        close = get_close_matches(name, _registry) or sorted(_registry)
+        raise NotFound(f"There is no job {name!r}; perhaps you mean {', '.join(close) or 'none'}.") from None
+
+
+def get(name: str) -> AnyJob | None:
+    """The job called `name`, or None: rows outlive the code that declared them."""
+    return _registry.get(name)
+
+
+def declared() -> list[AnyJob]:
+    """Every job declared by the modules imported so far."""
+    return list(_registry.values())
+
+
+def split(job_type: AnyJob, values: Mapping[str, Any]) -> tuple[dict[str, Any], Options]:
+    """One entry of `submit_many` as arguments and options. Raises InvalidInput for an option that is not one."""
+    args = {name: value for name, value in values.items() if not name.startswith(OPTION_PREFIX)}
+    given = {name: value for name, value in values.items() if name.startswith(OPTION_PREFIX)}
+    problems = [
+        Problem(name, value, f"is no option of {job_type.name}; the options are {', '.join(OPTIONS)}")
+        for name, value in given.items()
+        if name not in OPTIONS
+    ]
+    if problems:
+        raise InvalidInput(*problems)
+    return args, Options(**{name.removeprefix(OPTION_PREFIX): value for name, value in given.items()})
+
+
+def json_problem(value: object) -> str | None:
+    """Why `value` cannot be stored as JSON in every database; None when it can."""
+    try:
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        text.encode()
+    except UnicodeEncodeError:
+        return "holds half a surrogate pair, which is no text"
+    except (TypeError, ValueError, RecursionError) as error:
+        return f"cannot be written as JSON ({error})"
+    if "\\u0000" in text.replace("\\\\", ""):
+        return "holds a NUL character, which databases refuse"
+    return None
+
+
+def _unstorable(name: str, value: object) -> Iterable[Problem]:
+    reason = json_problem(value)
+    if reason is not None:
+        yield Problem(name, value, f"{reason}; give ids, texts, numbers, lists and mappings")
+
+
+def _submission() -> Any:
+    # Not at the top: this package is imported by Django before its models may be.
+    from longwave.jobs import submission
+
+    return submission
+
+
+def _register(declared: AnyJob) -> None:
+    other = _registry.get(declared.name)
+    if other is not None and _place(other) != _place(declared):
+        raise ValueError(f"two jobs are called {declared.name!r}: {_place(other)} and {_place(declared)}")
+    _registry[declared.name] = declared
+
+
+def _place(declared: AnyJob) -> str:
+    function: Any = declared.function
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+def _signature(name: str, function: Callable[..., Any]) -> inspect.Signature:
+    signature = inspect.signature(function)
+    for parameter in signature.parameters.values():
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise ValueError(f"job {name}: parameter {parameter} must be one that can be given by name")
+        if parameter.name.startswith(OPTION_PREFIX):
+            raise ValueError(f"job {name}: parameter {parameter.name} must not start with {OPTION_PREFIX}")
+    return signature
+
+
+def _check_declaration(
+    name: str, *, queue: str, retries: int, backoff: Sequence[float], lease: float, per_message: int
+) -> None:
+    if not _NAME.fullmatch(name) or len(name) > 100:
+        raise ValueError(f"job name {name!r} must read like 'campaigns.lane', at most 100 characters")
+    if not queues.is_known(queue):
+        raise ValueError(f"job {name}: queue {queue!r} must be one of {', '.join(queues.PRIORITIES)}")
+    if retries < 0 or lease <= 0 or (retries and not backoff) or any(pause < 0 for pause in backoff):
+        raise ValueError(f"job {name}: retries, lease and backoff must be positive, and retries need a backoff")
+    if not 1 <= per_message <= MAX_PER_MESSAGE:
+        raise ValueError(f"job {name}: per_message must be 1 to {MAX_PER_MESSAGE}")

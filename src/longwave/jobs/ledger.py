@@ -1,0 +1,320 @@
+"""The job ledger's statements. Each verb of states.py is one guarded UPDATE, and its row count decides who did it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.db import IntegrityError, connection, transaction
+from django.db.models import Exists, F, Min, OuterRef, Q, QuerySet
+from django.db.models.functions import Now
+
+from longwave.jobs.models import ACTIVE, FINISHED, Job, Status
+from longwave.jobs.states import JOB
+
+MAX_TRACEBACK = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Bell:
+    """What the broker is rung with: a job, and the move into `queued` that is meant."""
+
+    id: int
+    seq: int
+    name: str
+    queue: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job that this process holds the lease of, as it was when it was claimed."""
+
+    id: int
+    seq: int
+    owner: str
+    name: str
+    queue: str
+    args: dict[str, Any]
+    attempt: int
+    failures: int
+    crashes: int
+    serial_key: str | None
+    saved: Any
+
+
+# --- in -----------------------------------------------------------------------------------------------------------
+
+
+def insert_many(rows: Sequence[Job]) -> list[int]:
+    """Insert rows that have no dedupe key; their ids in order. Runs in the caller's transaction."""
+    _set_rung(rows)
+    if connection.features.can_return_rows_from_bulk_insert:
+        return [row.pk for row in Job.objects.bulk_create(rows)]
+    return _insert_counting(rows)
+
+
+def insert_unique(row: Job) -> tuple[int, bool]:
+    """Insert a row with a dedupe key, or find the unfinished one that has it: `(id, whether it was inserted)`."""
+    while True:
+        existing = Job.objects.filter(dedupe_slot=row.dedupe_slot).values_list("pk", flat=True).first()
+        if existing is not None:
+            return existing, False
+        try:
+            with transaction.atomic():
+                return insert_many([row])[0], True
+        except IntegrityError:
+            # Another submitter was first. Its job is found now, unless it has finished already: then try again.
+            continue
+
+
+def _set_rung(rows: Iterable[Job]) -> None:
+    for row in rows:
+        if row.status == Status.QUEUED:
+            row.rung_at = Now()
+
+
+def _insert_counting(rows: Sequence[Job]) -> list[int]:
+    """For MySQL, which returns no ids: those of one multi-row INSERT follow one another."""
+    with transaction.atomic():
+        Job.objects.bulk_create(rows)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT LAST_INSERT_ID(), @@auto_increment_increment")
+            first, step = cursor.fetchone()
+    return [first + step * position for position in range(len(rows))]
+
+
+# --- a run --------------------------------------------------------------------------------------------------------
+
+
+def look(id: int) -> Job | None:
+    """The row as it is now."""
+    return Job.objects.filter(pk=id).first()
+
+
+def claim(row: Job, seq: int, owner: str, lease: float) -> Claim | None:
+    """Start the job `row` (just read) in its `seq`; None when the message is stale or it is not its turn yet.
+
+    Safe to repeat after a lost answer, because `owner` is unique for every attempt to claim.
+    """
+    if row.status == Status.RUNNING and row.seq == seq and row.owner == owner:
+        return _claimed(row, owner, row.attempt)
+    if row.status not in JOB.sources("claim") or row.seq != seq:
+        return None
+    if row.serial_key is not None and _earlier(row.serial_key, row.pk).exists():
+        return None
+    try:
+        with transaction.atomic():
+            changed = Job.objects.filter(pk=row.pk, seq=seq, status__in=JOB.sources("claim")).update(
+                status=Status.RUNNING,
+                owner=owner,
+                lease_until=Now() + timedelta(seconds=lease),
+                attempt=F("attempt") + 1,
+                started_at=Now(),
+                serial_slot=row.serial_key,
+            )
+    except IntegrityError:
+        return None  # its serial_slot is taken: whoever holds it rings us when it ends
+    return _claimed(row, owner, row.attempt + 1) if changed else None
+
+
+def renew(id: int, seq: int, owner: str, lease: float) -> bool:
+    """Hold the lease for `lease` more seconds from now; False when it is gone."""
+    return _held(id, seq, owner).update(lease_until=Now() + timedelta(seconds=lease)) == 1
+
+
+def checkpoint(id: int, seq: int, owner: str, value: Any) -> bool:
+    """Store a checkpoint; False when the lease is gone."""
+    return _held(id, seq, owner).update(checkpoint=value) == 1
+
+
+def finish(held: Claim, result: Any) -> bool:
+    """running → success."""
+    return _move("finish", held, result=result, error="", traceback="", **_ended())
+
+
+def fail(held: Claim, error: str, traceback: str) -> bool:
+    """running → failure, for good."""
+    return _move("fail", held, failures=F("failures") + 1, **_blame(error, traceback), **_ended())
+
+
+def retry(held: Claim, after: float, error: str, traceback: str) -> bool:
+    """running → retry, in `after` seconds."""
+    run_at = Now() + timedelta(seconds=after)
+    return _move("retry", held, failures=F("failures") + 1, crashes=0, run_at=run_at, **_blame(error, traceback))
+
+
+def requeue(held: Claim) -> bool:
+    """running → queued after an orderly turn. The bell to ring then is `seq + 1`."""
+    return _move("requeue", held, **_orderly(), **_queued())
+
+
+def postpone(held: Claim, after: float) -> bool:
+    """running → retry after an orderly turn, in `after` seconds."""
+    return _move("postpone", held, run_at=Now() + timedelta(seconds=after), **_orderly())
+
+
+def next_in_line(serial_key: str) -> Bell | None:
+    """The job that a finished one of the same key makes room for, when it is ready to be rung."""
+    head = Job.objects.filter(serial_key=serial_key, status__in=ACTIVE).order_by("pk").first()
+    if head is None or head.status != Status.QUEUED:
+        return None
+    mark_rung([head.pk])
+    return Bell(head.pk, head.seq, head.name, head.queue)
+
+
+def _claimed(row: Job, owner: str, attempt: int) -> Claim:
+    return Claim(
+        id=row.pk,
+        seq=row.seq,
+        owner=owner,
+        name=row.name,
+        queue=row.queue,
+        args=row.args,
+        attempt=attempt,
+        failures=row.failures,
+        crashes=row.crashes,
+        serial_key=row.serial_key,
+        saved=row.checkpoint,
+    )
+
+
+def _earlier(serial_key: Any, id: Any) -> QuerySet[Job]:
+    """Unfinished jobs of the key that were submitted before."""
+    return Job.objects.filter(serial_key=serial_key, status__in=ACTIVE, pk__lt=id)
+
+
+def _held(id: int, seq: int, owner: str) -> QuerySet[Job]:
+    return Job.objects.filter(pk=id, seq=seq, owner=owner, status=Status.RUNNING)
+
+
+def _move(verb: str, held: Claim, **changes: Any) -> bool:
+    return _held(held.id, held.seq, held.owner).update(**_leaving(verb), **changes) == 1
+
+
+def _leaving(verb: str) -> dict[str, Any]:
+    """What every way out of `running` sets."""
+    return {"status": JOB.target(verb, Status.RUNNING), "lease_until": None, "serial_slot": None}
+
+
+def _ended() -> dict[str, Any]:
+    return {"finished_at": Now(), "dedupe_slot": None}
+
+
+def _queued() -> dict[str, Any]:
+    return {"seq": F("seq") + 1, "rung_at": Now()}
+
+
+def _orderly() -> dict[str, Any]:
+    return {"attempt": F("attempt") - 1, "failures": 0, "crashes": 0}
+
+
+def _blame(error: str, traceback: str) -> dict[str, Any]:
+    return {"error": _storable(error)[:MAX_TRACEBACK], "traceback": _storable(traceback)[-MAX_TRACEBACK:]}
+
+
+def _storable(text: str) -> str:
+    """Without what databases refuse in text: NUL and halves of surrogate pairs."""
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
+
+
+# --- the sweeper --------------------------------------------------------------------------------------------------
+
+
+def due(limit: int) -> list[Bell]:
+    """scheduled, retry → queued for those whose time has come; what to ring for."""
+    waiting = Q(status__in=JOB.sources("due"), run_at__lte=Now())
+    ids = list(Job.objects.filter(waiting).order_by("run_at").values_list("pk", flat=True)[:limit])
+    if not ids:
+        return []
+    Job.objects.filter(waiting, pk__in=ids).update(status=Status.QUEUED, **_queued())
+    return bells(Job.objects.filter(pk__in=ids, status=Status.QUEUED))
+
+
+def expired(limit: int) -> list[Job]:
+    """Running jobs whose lease ran out."""
+    return list(Job.objects.filter(status=Status.RUNNING, lease_until__lt=Now()).order_by("lease_until")[:limit])
+
+
+def owned_by(prefix: str) -> list[Job]:
+    """Running jobs of the owners that begin with `prefix`."""
+    return list(Job.objects.filter(status=Status.RUNNING, owner__startswith=prefix))
+
+
+def give_back(row: Job, *, is_dead: bool) -> bool:
+    """running → queued because the worker died: known (`is_dead`), or concluded from a lease that ran out."""
+    return _deserted(row, is_dead).update(**_leaving("give_back"), owner="", crashes=F("crashes") + 1, **_queued()) == 1
+
+
+def poison(row: Job, error: str, *, is_dead: bool) -> bool:
+    """running → failure because workers die of it."""
+    changes = {"crashes": F("crashes") + 1, **_blame(error, ""), **_ended()}
+    return _deserted(row, is_dead).update(**_leaving("poison"), **changes) == 1
+
+
+def _deserted(row: Job, is_dead: bool) -> QuerySet[Job]:
+    held = _held(row.pk, row.seq, row.owner)
+    return held if is_dead else held.filter(lease_until__lt=Now())
+
+
+def queues_with_ready_jobs() -> list[str]:
+    """The queues that have queued jobs: one index look-up each, however many jobs there are."""
+    found: list[str] = []
+    ready = Job.objects.filter(status=Status.QUEUED)
+    name = ready.aggregate(first=Min("queue"))["first"]
+    while name is not None:
+        found.append(name)
+        name = ready.filter(queue__gt=name).aggregate(first=Min("queue"))["first"]
+    return found
+
+
+def unrung(queue: str, limit: int) -> list[Bell]:
+    """Queued jobs for which ringing is known to have failed."""
+    return bells(_ready(queue).filter(rung_at=None).order_by("pk")[:limit])
+
+
+def rung_before(queue: str, age: float, limit: int) -> list[Bell]:
+    """Queued jobs rung more than `age` seconds ago, the oldest first."""
+    return bells(_ready(queue).filter(rung_at__lt=Now() - timedelta(seconds=age)).order_by("rung_at")[:limit])
+
+
+def ready_after(id: int, limit: int) -> list[Bell]:
+    """The next chunk of all queued jobs, by id."""
+    return bells(_heads().filter(status=Status.QUEUED, pk__gt=id).order_by("pk")[:limit])
+
+
+def mark_rung(ids: Sequence[int]) -> None:
+    """The broker is about to be rung for these."""
+    Job.objects.filter(pk__in=ids, status=Status.QUEUED).update(rung_at=Now())
+
+
+def mark_unrung(ids: Sequence[int]) -> None:
+    """The broker could not be rung for these: the sweeper does it as soon as it can."""
+    Job.objects.filter(pk__in=ids, status=Status.QUEUED).update(rung_at=None)
+
+
+def bells(rows: QuerySet[Job]) -> list[Bell]:
+    """The rows as what the broker is rung with."""
+    return [Bell(*values) for values in rows.values_list("pk", "seq", "name", "queue")]
+
+
+def _ready(queue: str) -> QuerySet[Job]:
+    return _heads().filter(status=Status.QUEUED, queue=queue)
+
+
+def _heads() -> QuerySet[Job]:
+    """Without the jobs that wait for an earlier one of their serial key: they are rung when that one finishes."""
+    earlier = _earlier(OuterRef("serial_key"), OuterRef("pk"))
+    return Job.objects.filter(Q(serial_key=None) | ~Exists(earlier))
+
+
+# --- the pruner ---------------------------------------------------------------------------------------------------
+
+
+def delete_finished(age: timedelta, limit: int, statuses: Sequence[Status] = FINISHED) -> int:
+    """Delete up to `limit` jobs that finished more than `age` ago; how many there were."""
+    # A list of ids, not a subquery: MySQL knows no LIMIT in a subquery of IN.
+    old = Job.objects.filter(status__in=statuses, finished_at__lt=Now() - age)
+    ids = list(old.values_list("pk", flat=True)[:limit])
+    if ids:
+        Job.objects.filter(pk__in=ids)._raw_delete("default")
+    return len(ids)

@@ -1,0 +1,56 @@
+"""The queues, their priorities, and how each kind of broker counts priorities. The only place that knows.
+
+Names are fixed: operators type them. `email.eu` is the queue `email` for workers of the region `eu`.
+"""
+
+from collections.abc import Mapping
+
+PRIORITIES: Mapping[str, int] = {
+    "campaigns": 10,
+    "broadcast": 10,
+    "email": 10,
+    "telegram-callbacks": 9,
+    "telegram-commands": 8,
+    "telegram": 7,
+    "notifications": 7,
+    "import": 5,
+    "workflow-processing": 5,
+    "file_processing": 4,
+    "data_validation": 4,
+    "llm_processing": 4,
+    "sheets_writing": 4,
+    "default": 0,
+}
+"""Queue → priority: 10 goes first, 0 last."""
+
+HIGHEST = 9
+"""The brokers count from 0 to 9, so 10 and 9 are the same to them."""
+
+MAX_NAME = 64
+
+
+def base(queue: str) -> str:
+    """The queue that `queue` is a region of: `email` for `email.eu`, and for `email` itself."""
+    return queue.partition(".")[0]
+
+
+def is_known(queue: str) -> bool:
+    """Whether jobs may be put there: a queue of the table, or a region of one."""
+    name, dot, region = queue.partition(".")
+    return name in PRIORITIES and (bool(region) or not dot) and len(queue) <= MAX_NAME
+
+
+def message_priority(queue: str, broker_url: str) -> int:
+    """The priority of messages in `queue`, as this broker counts: Redis takes 0 first, RabbitMQ takes 9 first."""
+    urgency = min(PRIORITIES.get(base(queue), 0), HIGHEST)
+    return HIGHEST - urgency if is_redis(broker_url) else urgency
+
+
+def redis_steps() -> list[int]:
+    """The priorities in use, as Redis counts them. Each is a list to look into, so there are no more than needed."""
+    return sorted({HIGHEST - min(priority, HIGHEST) for priority in PRIORITIES.values()})
+
+
+def is_redis(broker_url: str) -> bool:
+    """Whether the broker is Redis or Valkey (over TCP, TLS or a socket)."""
+    return broker_url.startswith("redis")

@@ -1,0 +1,19 @@
+"""The life of a job as a table: every change of `Job.status` is one of these verbs, and one guarded UPDATE in ledger.py."""
+
+from longwave.core.states import StateTable
+from longwave.jobs.models import Status
+
+JOB = StateTable[Status](
+    {
+        "due": {Status.SCHEDULED: Status.QUEUED, Status.RETRY: Status.QUEUED},
+        "claim": {Status.QUEUED: Status.RUNNING},
+        "finish": {Status.RUNNING: Status.SUCCESS},
+        "requeue": {Status.RUNNING: Status.QUEUED},
+        "postpone": {Status.RUNNING: Status.RETRY},
+        "retry": {Status.RUNNING: Status.RETRY},
+        "fail": {Status.RUNNING: Status.FAILURE},
+        "give_back": {Status.RUNNING: Status.QUEUED},
+        "poison": {Status.RUNNING: Status.FAILURE},
+    }
+)
+"""requeue, postpone: the job returned `Again`. give_back, poison: its worker died under it."""

@@ -1,0 +1,108 @@
+"""Putting jobs into the ledger: in the caller's transaction, rung after it committed."""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from longwave.core.errors import InvalidInput, Problem
+from longwave.jobs import ledger, queues, ring
+from longwave.jobs.declare import AnyJob, JobHandle, Options
+from longwave.jobs.models import Job, Status
+
+CHUNK = 1000
+MAX_SERIAL_KEY = 190
+
+# What the collations of all databases compare exactly; any other key is stored as its hash.
+_PLAIN = re.compile(r"[a-z0-9:._/-]{1,64}")
+
+
+def submit(job_type: AnyJob, args: Mapping[str, Any], options: Options) -> JobHandle:
+    """Insert one job, unless an unfinished one has its dedupe key."""
+    row = _row(job_type, args, options)
+    with transaction.atomic():
+        id, created = ledger.insert_unique(row) if row.dedupe_slot else (ledger.insert_many([row])[0], True)
+        if created and row.status == Status.QUEUED:
+            _ring_after_commit(job_type.name, row.queue, [id])
+    return JobHandle(id, created)
+
+
+def submit_many(job_type: AnyJob, jobs: Sequence[tuple[Mapping[str, Any], Options]]) -> list[int]:
+    """Insert all of them or none. Those with a dedupe key cost a statement each."""
+    rows = [_row(job_type, args, options) for args, options in jobs]
+    plain = [row for row in rows if not row.dedupe_slot]
+    with transaction.atomic():
+        ids: dict[int, int] = {}
+        new: list[Job] = []
+        for start in range(0, len(plain), CHUNK):
+            chunk = plain[start : start + CHUNK]
+            ids.update(zip(map(id, chunk), ledger.insert_many(chunk), strict=True))
+            new += chunk
+        for row in rows:
+            if row.dedupe_slot:
+                ids[id(row)], created = ledger.insert_unique(row)
+                new += [row] if created else []
+        for queue in sorted({row.queue for row in new}):
+            rung = [ids[id(row)] for row in new if row.queue == queue and row.status == Status.QUEUED]
+            _ring_after_commit(job_type.name, queue, rung)
+    return [ids[id(row)] for row in rows]
+
+
+def _ring_after_commit(name: str, queue: str, ids: list[int]) -> None:
+    if ids:
+        pairs = [(id, 1) for id in ids]
+        transaction.on_commit(lambda: ring.ring(name, queue, pairs), robust=True)
+
+
+def _row(job_type: AnyJob, args: Mapping[str, Any], options: Options) -> Job:
+    job_type.check(args)
+    _check_options(options)
+    is_due = options.run_at is None or options.run_at <= timezone.now()
+    return Job(
+        name=job_type.name,
+        queue=options.queue or job_type.queue,
+        args=dict(args),
+        status=Status.QUEUED if is_due else Status.SCHEDULED,
+        run_at=options.run_at,
+        serial_key=options.serial_key,
+        dedupe_slot=_dedupe_slot(job_type.name, options.dedupe_key),
+    )
+
+
+def _check_options(options: Options) -> None:
+    problems: list[Problem] = []
+    key = options.serial_key
+    if key is not None and not _is_text(key, MAX_SERIAL_KEY):
+        problems.append(Problem("job_serial_key", key, f"must be a text of 1 to {MAX_SERIAL_KEY} characters"))
+    if options.dedupe_key is not None and not _is_text(options.dedupe_key, None):
+        problems.append(Problem("job_dedupe_key", options.dedupe_key, "must be a text that is not empty"))
+    if options.run_at is not None and not _is_aware(options.run_at):
+        problems.append(Problem("job_run_at", options.run_at, "must be a datetime with a time zone"))
+    if options.queue is not None and not queues.is_known(options.queue):
+        names = ", ".join(queues.PRIORITIES)
+        problems.append(Problem("job_queue", options.queue, f"must be one of {names}, or a region such as email.eu"))
+    if problems:
+        raise InvalidInput(*problems)
+
+
+def _is_text(value: object, limit: int | None) -> bool:
+    if not isinstance(value, str) or not value or "\0" in value:
+        return False
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        return False
+    return limit is None or len(value) <= limit
+
+
+def _is_aware(value: object) -> bool:
+    return isinstance(value, datetime) and value.utcoffset() is not None
+
+
+def _dedupe_slot(name: str, key: str | None) -> str | None:
+    """The job's name and key as one short text that no collation confuses with another."""
+    if key is None:
+        return None
+    return f"{name}:{key if _PLAIN.fullmatch(key) else hashlib.sha256(key.encode()).hexdigest()}"
