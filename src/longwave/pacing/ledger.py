@@ -210,8 +210,15 @@ def _write(rows: Rows, changes: Rows) -> bool:
 
 
 def _replace(key: str, old: Standing, new: Standing) -> bool:
-    unchanged = Limit.objects.filter(key=key, **_values(old))
-    return bool(unchanged.update(**_values(new)))
+    name = connection.ops.quote_name
+    values = ", ".join(f"{name(column)} = %s" for column in _COLUMNS)
+    guard = " AND ".join(f"{name(column)} = %s" for column in ("key", *_COLUMNS))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE longwave_limit SET {values} WHERE {guard}",  # noqa: S608 - names are ours
+            [*_values(new).values(), key, *_values(old).values()],
+        )
+        return cursor.rowcount == 1
 
 
 def _locked(keys: Sequence[str], decide: Callable[[Rows, int], Plan]) -> Plan:
