@@ -519,6 +519,11 @@ def test_a_local_file_is_uploaded_once_and_then_known_by_its_id() -> None:
     ]
 
 
+def test_a_thumbnail_stays_until_its_own_file_is_known() -> None:
+    content = with_file_ids(uploads(), {"items[1].cover": "cov"})
+    assert set(local_files(content)) == {"items[0].media", "items[1].media", "items[1].thumbnail"}
+
+
 def test_a_file_is_found_under_what_telegram_took_it_for() -> None:
     content = parse({"kind": "video", "video": {"path": "/v.mp4"}, "thumbnail": {"path": "/t.jpg"}})
     result = {"message_id": 1, "animation": {"file_id": "gif"}, "document": {"file_id": "gif"}}
@@ -579,6 +584,21 @@ def test_templates_are_found_where_they_are_rendered() -> None:
         with_rendered(content, {"photo": "x"})
 
 
+@pytest.mark.parametrize(
+    ("action", "field"),
+    [
+        ({"callback_data": "{{ a }}"}, "callback_data"),
+        ({"web_app": "{{ a }}"}, "web_app.url"),
+        ({"login_url": "{{ a }}"}, "login_url.url"),
+        ({"copy_text": "{{ a }}"}, "copy_text.text"),
+    ],
+)
+def test_what_a_button_does_may_differ_by_recipient(action: dict[str, Any], field: str) -> None:
+    content = parse(with_button(**action))
+    assert templates(content) == {f"keyboard[0][0].{field}": "{{ a }}"}
+    assert check(content) == []
+
+
 def test_album_captions_are_templates_of_their_own() -> None:
     item = {"kind": "photo", "media": URL, "caption": "{{ a }}", "parse_mode": "MarkdownV2"}
     content = parse({"kind": "album", "items": [PHOTO, item]})
@@ -593,7 +613,7 @@ def test_length_and_markup_of_a_template_are_judged_by_what_it_renders_to() -> N
     content = parse({"kind": "text", "text": source, "parse_mode": "HTML"})
     assert check(content) == []
     assert check_rendered(with_rendered(content, {"text": "<b>Ann</b> {{ is a brace }}"})) == []
-    for bad in ("<b>Ann", "x" * 4097, " "):
+    for bad in ("<b>Ann", "<b>{{ name }}", "x" * 4097, " "):
         [problem] = check_rendered(with_rendered(content, {"text": bad}))
         assert problem.field == "text"
 

@@ -23,7 +23,7 @@ MODES = sorted(PARSERS)
 MARKS = st.sampled_from(
     [
         *"<>&\"'/=\\_*[]()!`~|#+-{}. \n\r\t\0é🎉",
-        *"__ ![ ]( ``` || **> &#128512; &lt".split(),
+        *["__", "![", "](", "```", "||", "**>", "&#128512;", "&lt"],
         "tg://user?id=7",
     ]
 )
@@ -105,6 +105,7 @@ def test_a_bad_address_leaves_plain_text_and_no_error(address: str) -> None:
     [
         ("&lt;&gt;&amp;&quot;", '<>&"'),
         ("&lt3 &#36;&#x1F389;", "<3 $🎉"),
+        ("&#0000065; &#00000065;", "A &#00000065;"),
         ("&nbsp; &LT; &#0; &#x110000; &#9999999999; & &;", "&nbsp; &LT; &#0; &#x110000; &#9999999999; & &;"),
     ],
 )
@@ -177,6 +178,19 @@ def test_markdown_v2_nests_and_returns_the_outer_entity_first() -> None:
     )
 
 
+def test_of_two_entities_at_one_place_the_longer_comes_first() -> None:
+    assert parse_html("<i><b>a</b>b</i>").entities == (Entity("italic", 0, 2), Entity("bold", 0, 1))
+
+
+def test_of_two_entities_over_one_stretch_telegrams_order_decides() -> None:
+    assert parse_html("<s><b>a</b></s>").entities == (Entity("bold", 0, 1), Entity("strikethrough", 0, 1))
+
+
+def test_two_bars_at_the_end_of_a_quotation_make_it_expandable() -> None:
+    assert parse_markdown_v2(">a||\nb") == Parsed("a\nb", (Entity("expandable_blockquote", 0, 2),))
+    assert parse_markdown_v2(">a||\r\nb").entities == (Entity("expandable_blockquote", 0, 3),)
+
+
 def test_quotations_run_over_lines_and_two_can_follow_each_other() -> None:
     parsed = parse_markdown_v2(">a\n>b\n**>c\nd")
     assert parsed.text == "a\nb\nc\nd"
@@ -192,6 +206,8 @@ def test_nothing_but_backticks_and_backslashes_means_anything_in_code() -> None:
     [
         ("Hi.", "Character '.' is reserved and must be escaped with the preceding '\\'"),
         ("a>b", "Character '>' is reserved and must be escaped with the preceding '\\'"),
+        (r"\a>b", "Character '>' is reserved and must be escaped with the preceding '\\'"),
+        (">a||b", "Can't find end of Spoiler entity at byte offset 2"),
         ("a | b", "Character '|' is reserved and must be escaped with the preceding '\\'"),
         ("wow!", "Character '!' is reserved and must be escaped with the preceding '\\'"),
         ("é 1 *x", "Can't find end of Bold entity at byte offset 5"),
