@@ -137,6 +137,9 @@ def _read_secret(variable: str, path: str, problems: list[Problem]) -> str | Non
     except OSError as error:
         problems.append(Problem(variable, path, f"cannot be read ({error.strerror}); name a readable file"))
         return None
+    except UnicodeDecodeError:
+        problems.append(Problem(variable, path, "is not UTF-8 text; write the value alone into the file"))
+        return None
 
 
 def _shown(name: str, text: str) -> str:

@@ -78,6 +78,7 @@ class Supervisor:
     setup: Sequence[Child] = ()
     return_work: Callable[[list[int]], list[str]] | None = None
     on_ready: Callable[[], None] | None = None
+    stop_within: Sequence[float] = STOP_WITHIN
     seats: list[_Seat] = field(init=False)
     _errands: list[_Seat] = field(init=False, default_factory=list)
     _owed: list[processes.Record] = field(init=False, default_factory=list)
@@ -220,7 +221,7 @@ class Supervisor:
         ordered = time.monotonic()
         for errand in self._errands:
             self._end(errand)
-        for rank, seconds in enumerate(STOP_WITHIN):
+        for rank, seconds in enumerate(self.stop_within):
             seats = [seat for seat in self.seats if seat.child.rank == rank and seat.process]
             for seat in seats:
                 self._ask_to_stop(seat)
