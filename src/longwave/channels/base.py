@@ -1,6 +1,7 @@
 """What every channel looks like to the rest of Longwave: parse and check content, compile it, connect, send.
 
-A channel knows its provider and nothing of campaigns, lanes or the database. docs/adding-a-channel.md is the checklist.
+A channel knows its provider and nothing of campaigns, lanes or the database. docs/adding-a-channel.md is the
+checklist.
 """
 
 from collections.abc import Mapping
@@ -30,7 +31,10 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """One contact as a message sees it. `fields` are what templates may use; empty for a message that is the same for all."""
+    """One contact as a message sees it.
+
+    fields: what templates may use; may be empty when the message is not personal.
+    """
 
     address: str
     fields: Mapping[str, Any]
@@ -47,8 +51,10 @@ class TemplateError(LongwaveError):
 class Message(Protocol):
     """Content compiled once, ready to be sent to anybody.
 
-    is_personal: whether it renders from `Recipient.fields`. weight: how many sends one message counts as (an album's items).
-    needs_upload: whether the next send carries local files, whose ids it then reports through `uploaded`.
+    is_personal: whether it renders from `Recipient.fields`.
+    weight: how many sends one message counts as (an album's items).
+    needs_upload: whether it holds local files that the provider does not have: `Connection.upload` sends it
+    once, and what that returns goes into the next `compile` as `media`. Until then `send` must not be used.
     """
 
     is_personal: bool
@@ -61,17 +67,25 @@ class Message(Protocol):
 
 
 class Connection(Protocol):
-    """An open way to the provider for one account. Shared by everything in a process that sends as that account."""
+    """An open way to the provider for one account, shared by everything in a process that sends as it.
+
+    `send` and `upload` let CancelledError through: the request may have left.
+    """
 
     async def send(self, message: Message, request: bytes) -> Outcome:
         """Send one rendered request. Never raises for what the provider or the network does."""
         ...
 
     async def upload(self, message: Message, recipient: Recipient) -> tuple[Outcome, Mapping[str, str]]:
-        """Send to one recipient with the local files themselves; on Sent, also `{content field: file id}`."""
+        """Send to one recipient with the local files themselves; on Sent, also `{content field: file id}`.
+
+        Raises TemplateError.
+        """
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Let go of every connection. Closing twice is harmless."""
+        ...
 
 
 class Channel(Protocol):
@@ -95,7 +109,9 @@ class Channel(Protocol):
         """`{content field: template source}`; empty when the content is the same for everybody."""
         ...
 
-    def compile(self, content: Any, *, paid: bool, media: Mapping[str, str]) -> Message: ...
+    def compile(self, content: Any, *, paid: bool, media: Mapping[str, str]) -> Message:
+        """Content made ready to send. `media`: ids of local files the provider has. Raises TemplateError."""
+        ...
 
     def preview(self, content: Any, recipient: Recipient, *, paid: bool) -> list[Problem]:
         """What is wrong with the message as this recipient would get it."""

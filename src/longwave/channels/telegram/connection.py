@@ -1,0 +1,244 @@
+"""The wire to a Bot API server: one session for a bot, and an exact word for whatever becomes of a request.
+
+What counts is whether the request may have left. Before that a fault is Retry: nobody can have got anything.
+From the first byte on it is Unknown, because Telegram has no key that would make a repeat harmless.
+aiohttp repeats only idempotent methods by itself; POST is not one.
+"""
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import orjson
+from multidict import CIMultiDict
+from yarl import URL
+
+from longwave.channels.base import Account, AccountRefused, Message, Recipient
+from longwave.channels.telegram import content as contents
+from longwave.channels.telegram.errors import classify
+from longwave.channels.telegram.message import TelegramMessage
+from longwave.core.outcomes import Outcome, Rejected, Retry, Sent, Unknown
+
+SERVER = "https://api.telegram.org"
+CONNECT_TIMEOUT = 10.0
+"""Seconds for name look-up, TCP and TLS together."""
+REQUEST_TIMEOUT = 30.0
+UPLOAD_TIMEOUT = 120.0
+KEEP_ALIVE = 15.0
+"""Seconds an idle connection is kept: well under a server's own limit, or it is closed as we write."""
+MAX_ANSWER = 1 << 20
+"""Bytes of an answer. The largest real ones, an album's ten messages, have some 30 kB."""
+
+_TOKEN = re.compile(r"[0-9]{3,20}:[A-Za-z0-9_-]{20,100}")
+_TOKEN_ANYWHERE = re.compile(r"[0-9]{3,20}(?::|%3[Aa])[A-Za-z0-9_-]{20,}")
+_JSON = CIMultiDict({"Content-Type": "application/json"})
+_SKIPPED = ("User-Agent", "Accept-Encoding", "Accept")
+_NOT_WRITTEN = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ServerFingerprintMismatch,
+    aiohttp.InvalidURL,
+)
+
+
+class TelegramConnection:
+    """An open way to Telegram for one bot. Shared by everything in a process that sends as this bot."""
+
+    def __init__(self, account: Account, *, timeout: float = REQUEST_TIMEOUT) -> None:
+        self._account = account
+        self._urls: dict[str, URL] = {}
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=timeout, connect=CONNECT_TIMEOUT),
+            skip_auto_headers=_SKIPPED,
+            auto_decompress=False,  # compression is not asked for, and an answer must not grow in memory
+        )
+
+    def __repr__(self) -> str:
+        return f"TelegramConnection({server_of(self._account)})"
+
+    async def send(self, message: Message, request: bytes) -> Outcome:
+        """Send one rendered request. Never raises for what Telegram or the network does."""
+        assert isinstance(message, TelegramMessage)
+        url = self._urls.get(message.method) or self._url(message.method)
+        try:
+            async with self._session.post(
+                url, data=request, headers=_JSON, allow_redirects=False
+            ) as response:
+                status = response.status
+                body = await _read(response)
+        except Exception as error:
+            return self._failed(error)
+        return _outcome(message, status, body)[0]
+
+    async def upload(self, message: Message, recipient: Recipient) -> tuple[Outcome, Mapping[str, str]]:
+        """Send to one recipient with the local files themselves; on Sent, also `{content field: file id}`.
+
+        Raises TemplateError. A file that cannot be read is Rejected: it is the content's fault.
+        """
+        assert isinstance(message, TelegramMessage)
+        content = message.filled(recipient)
+        with ExitStack() as files:
+            form = aiohttp.FormData({"chat_id": recipient.address})
+            for name, value in contents.params(content, paid=message.paid).items():
+                form.add_field(name, value if isinstance(value, str) else orjson.dumps(value).decode())
+            for field, path in contents.local_files(content).items():
+                try:
+                    file = files.enter_context(path.open("rb"))
+                except OSError as error:
+                    return Rejected(f"{field}: {path} cannot be read ({error.strerror})"), {}
+                form.add_field(contents.attach_name(field), file, filename=path.name)
+            outcome, result = await self._post(message, form)
+        return outcome, contents.file_ids(result, content) if isinstance(outcome, Sent) else {}
+
+    async def _post(self, message: TelegramMessage, form: aiohttp.FormData) -> tuple[Outcome, Any]:
+        timeout = aiohttp.ClientTimeout(total=UPLOAD_TIMEOUT, connect=CONNECT_TIMEOUT)
+        url = self._url(message.method)
+        try:
+            async with self._session.post(url, data=form, timeout=timeout, allow_redirects=False) as response:
+                status = response.status
+                body = await _read(response)
+        except Exception as error:
+            return self._failed(error), None
+        return _outcome(message, status, body)
+
+    async def call(self, method: str, params: Mapping[str, Any]) -> Any:
+        """The result of any method that sends nothing. Raises AccountRefused with the reason."""
+        refusal = f"{server_of(self._account)} cannot be reached"
+        try:
+            async with self._session.post(
+                self._url(method), data=orjson.dumps(params), headers=_JSON, allow_redirects=False
+            ) as response:
+                status = response.status
+                body = await _read(response)
+        except Exception as error:
+            # Raised outside of this block: aiohttp's error, and the URL in it, must not become its context.
+            refusal += f" ({self._scrub(error)}); check the network and the base URL"
+        else:
+            answer = _loads(body)
+            if answer is not None and answer.get("ok") is True:
+                return answer.get("result")
+            refusal = _refusal(status, answer, self._account)
+        raise AccountRefused(refusal)
+
+    async def close(self) -> None:
+        """Close every connection. Closing twice is harmless."""
+        await self._session.close()
+
+    def _url(self, method: str) -> URL:
+        url = URL(f"{server_of(self._account)}/bot{quote(self._account.secret, safe=':')}/{method}")
+        self._urls[method] = url
+        return url
+
+    def _failed(self, error: Exception) -> Outcome:
+        if self._session.closed:
+            return Retry("the connection was closed on our side before the request left")
+        if _was_not_written(error):
+            return Retry(f"cannot connect: {self._scrub(error)}")
+        if isinstance(error, asyncio.TimeoutError):
+            return Unknown("no answer in time")
+        if isinstance(error, _AnswerTooLong):
+            return Unknown(str(error))
+        return Unknown(f"the connection broke after the request left: {self._scrub(error)}")
+
+    def _scrub(self, error: BaseException) -> str:
+        return scrub(f"{type(error).__name__}: {error}".rstrip(": "), self._account.secret)
+
+
+class _AnswerTooLong(Exception):
+    pass
+
+
+def server_of(account: Account) -> str:
+    """The Bot API server's address without its trailing slash."""
+    return (account.base_url or SERVER).rstrip("/")
+
+
+def check_token(token: str) -> None:
+    """Raise AccountRefused when it cannot be a bot's token; the message does not show it."""
+    if not _TOKEN.fullmatch(token):
+        raise AccountRefused(
+            "the token is malformed: a bot's token reads 123456789:AAF… (digits, a colon, some 35 letters, "
+            "digits, - and _); copy it from @BotFather once more"
+        )
+
+
+def scrub(text: str, token: str) -> str:
+    """`text` without the token, also percent-encoded, and without anything that looks like one."""
+    for secret in {token, quote(token, safe=""), quote(token)} - {""}:
+        text = text.replace(secret, "<token>")
+    return _TOKEN_ANYWHERE.sub("<token>", text)
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    length = response.content_length
+    if length is not None and length <= MAX_ANSWER:
+        return await response.read()
+    chunks: list[bytes] = []
+    left = MAX_ANSWER
+    async for chunk in response.content.iter_any():
+        left -= len(chunk)
+        if left < 0:
+            raise _AnswerTooLong(f"the answer has more than {MAX_ANSWER} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _was_not_written(error: Exception) -> bool:
+    """Whether not one byte of the request can have left."""
+    if isinstance(error, _NOT_WRITTEN):
+        return True
+    # aiohttp looks at the transport before it writes the request, in one piece; it was closing by then.
+    causes = (error, error.__cause__)
+    return any(
+        isinstance(cause, aiohttp.ClientConnectionResetError) and _is_first_write(cause) for cause in causes
+    )
+
+
+def _is_first_write(error: BaseException) -> bool:
+    return str(error) == "Cannot write to closing transport"
+
+
+def _loads(body: bytes) -> dict[str, Any] | None:
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return answer if type(answer) is dict else None
+
+
+def _outcome(message: TelegramMessage, status: int, body: bytes) -> tuple[Outcome, Any]:
+    answer = _loads(body)
+    if answer is not None:
+        if answer.get("ok") is True:
+            message.is_source_read = True
+            result = answer.get("result")
+            return Sent(_message_id(result)), result
+        if "ok" in answer:
+            return classify(status, answer, from_chat=message.has_source and not message.is_source_read), None
+    if status >= 400:
+        return classify(status, {}), None
+    return Unknown(f"the answer (HTTP {status}) is not the Bot API's"), None
+
+
+def _message_id(result: object) -> str:
+    if type(result) is dict and "message_id" in result:
+        return str(result["message_id"])
+    return ",".join(map(str, contents.message_ids(result))) if isinstance(result, Mapping | Sequence) else ""
+
+
+def _refusal(status: int, answer: Mapping[str, Any] | None, account: Account) -> str:
+    text = str((answer or {}).get("description") or f"HTTP {status}")
+    server = server_of(account)
+    if status == 401:
+        return f"Telegram does not accept the token ({text}): it was revoked or never existed; see @BotFather"
+    if status == 404:
+        return f"{server} knows no such token or method ({text}); check the token and the base URL"
+    if answer is None:
+        return f"{server} does not answer like a Bot API server (HTTP {status}); check the base URL"
+    return f"Telegram refused: {text}"
