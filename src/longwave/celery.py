@@ -1,4 +1,4 @@
-"""The Celery app: queues, priorities, and the settings that make the ledger the one authority over redelivery."""
+"""The Celery app: queues, priorities, and settings that leave all redelivery to the ledger."""
 
 import hashlib
 from typing import Any
@@ -6,7 +6,6 @@ from urllib.parse import quote
 
 from celery import Celery
 from celery.signals import import_modules
-from kombu import Queue
 
 from longwave import config
 from longwave.jobs import queues
@@ -23,7 +22,7 @@ def broker_url(settings: config.Config) -> str:
 
 
 def key_prefix(settings: config.Config) -> str:
-    """What an installation's keys begin with, so that several can share a Redis: they differ in the secret key."""
+    """What an installation's keys begin with. Made of the secret key, so that several can share a Redis."""
     return "longwave:" + hashlib.sha256(settings.secret_key.encode()).hexdigest()[:8] + ":"
 
 
@@ -35,7 +34,7 @@ def transport_options(settings: config.Config, url: str) -> dict[str, Any]:
         "global_keyprefix": key_prefix(settings),
         "priority_steps": queues.redis_steps(),
         "queue_order_strategy": "round_robin",
-        # Longer than a task may take. The ledger brings jobs back long before; a message that returns is stale.
+        # Longer than a task may take. The ledger brings jobs back before; a message that returns is stale.
         "visibility_timeout": HARD_LIMIT * 2,
         "socket_keepalive": True,
         "health_check_interval": 25,
@@ -55,7 +54,7 @@ def options(settings: config.Config) -> dict[str, Any]:
         "task_ignore_result": True,
         "task_serializer": "json",
         "accept_content": ["json"],
-        # One authority over redelivery, the ledger: a message is acknowledged when its task ends, however it ends.
+        # One authority over redelivery, the ledger: a message is acknowledged however its task ends.
         "task_acks_late": True,
         "task_acks_on_failure_or_timeout": True,
         "task_reject_on_worker_lost": False,
@@ -67,7 +66,7 @@ def options(settings: config.Config) -> dict[str, Any]:
         "task_publish_retry": False,
         "task_default_queue": "default",
         "task_default_exchange": "",
-        "task_queues": [Queue(name, exchange="", routing_key=name) for name in queues.PRIORITIES],
+        "task_queues": {name: {"exchange": "", "routing_key": name} for name in queues.PRIORITIES},
         "task_queue_max_priority": None if queues.is_redis(url) else queues.HIGHEST,
         "task_create_missing_queues": True,
         "worker_send_task_events": False,
@@ -78,12 +77,11 @@ def options(settings: config.Config) -> dict[str, Any]:
     }
 
 
-# No fixups: Celery's own for Django closes connections after every task; longwave.jobs.worker does what is needed.
+# No fixups: Celery's own for Django looks at each connection after each task; jobs.worker does enough.
 app = Celery("longwave", fixups=[], set_as_current=True)
 app.config_from_object(options(config.current()))
 
 
-@import_modules.connect(weak=False)
 def _prepare_worker(**_: object) -> None:
     """A worker imports its tasks: however it was started, also with `celery -A longwave.celery worker`."""
     import longwave
@@ -93,3 +91,6 @@ def _prepare_worker(**_: object) -> None:
     from longwave.jobs import worker
 
     worker.prepare()
+
+
+import_modules.connect(_prepare_worker, weak=False)

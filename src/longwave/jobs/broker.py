@@ -10,9 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import structlog
-from kombu import Connection, Producer
-from kombu.exceptions import ChannelError
-from kombu.exceptions import OperationalError as BrokerError
 
 from longwave.celery import app
 from longwave.jobs import queues
@@ -53,15 +50,17 @@ class _Line:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.connection: Connection | None = None
-        self.producer: Producer | None = None
+        # Any: kombu publishes types, but hardly any of its functions have them.
+        self.connection: Any = None
+        self.producer: Any = None
         self.silent_until = 0.0
         self.is_down = False
 
-    def open(self) -> Connection:
+    def open(self) -> Any:
         if self.connection is None:
             connection = app.connection_for_write(connect_timeout=PATIENCE, transport_options=_QUICK)
-            connection.connect()
+            # kombu's connect() would sleep two seconds and try once more.
+            connection.ensure_connection(max_retries=0, interval_start=0)
             self.connection = connection
         return self.connection
 
@@ -69,7 +68,7 @@ class _Line:
         connection, self.connection, self.producer = self.connection, None, None
         if connection is not None:
             try:
-                connection.collapse(socket_timeout=0.1) if hasattr(connection, "collapse") else connection.release()
+                connection.collect(socket_timeout=0.1)  # no farewell: a dead broker would not answer it
             except Exception:  # noqa: S110 - it is being thrown away because it is broken
                 pass
 
@@ -78,19 +77,19 @@ class _Line:
         self.silent_until = time.monotonic() + SILENCE
         if not self.is_down:
             self.is_down = True
-            log.warning("The broker is away; jobs are kept and rung later", event_="broker_away", error=str(error))
+            log.warning("broker_away", why=str(error), then="jobs are kept, and rung when it is back")
 
     def worked(self) -> None:
         if self.is_down:
             self.is_down = False
-            log.info("The broker is back", event_="broker_back")
+            log.info("broker_back")
 
 
 _line = _Line()
 
 
 def _forget_after_fork() -> None:
-    # The parent's socket must not be written to, nor closed politely, by a child: a fresh line, the old one leaked.
+    # A child must neither write to the parent's socket nor close it politely: a new line, the old one leaked.
     global _line
     _inherited.append(_line)
     _line = _Line()
@@ -131,8 +130,13 @@ def put(queue: str) -> None:
         channel = line.open().channel()
         try:
             channel.queue_declare(queue=queue, durable=True, auto_delete=False)
-            Producer(channel, auto_declare=False).publish(
-                "", exchange="", routing_key=queue, delivery_mode=TRANSIENT, retry=False, confirm_timeout=PATIENCE
+            app.amqp.Producer(channel, auto_declare=False).publish(
+                "",
+                exchange="",
+                routing_key=queue,
+                delivery_mode=TRANSIENT,
+                retry=False,
+                confirm_timeout=PATIENCE,
             )
         finally:
             channel.close()
@@ -154,18 +158,18 @@ def delete(queue: str) -> None:
 
 
 def hang_up() -> None:
-    """Close the connection of this process and forget what was known about the broker: it may be another now."""
+    """Close this process' connection and forget how the broker was: it may be another now."""
     with _line.lock:
         _line.close()
         _line.silent_until = 0.0
         _line.is_down = False
 
 
-def _depth(connection: Connection, queue: str) -> int:
+def _depth(connection: Any, queue: str) -> int:
     channel = connection.channel()
     try:
         return int(channel.queue_declare(queue=queue, passive=True).message_count)
-    except (ChannelError, *connection.channel_errors) as error:
+    except connection.channel_errors as error:
         if "404" not in str(error) and "NOT_FOUND" not in str(error):
             raise
         # Whoever publishes next has to declare it again: RabbitMQ drops what no queue takes.
@@ -209,7 +213,3 @@ def _guarded(line: _Line, work: Callable[[_Line], T]) -> T:
         raise BrokerAway(str(error)) from error
     line.worked()
     return answer
-
-
-def _unused() -> Any:
-    return BrokerError

@@ -17,7 +17,7 @@ _registry: dict[str, Chore] = {}
 
 
 def chore(*, every: float) -> Callable[[Callable[[], object]], Callable[[], object]]:
-    """Register a function as a chore. It must be short, and right when two beats run it at once or one dies in it."""
+    """Register a function as a chore: short, and right also when two beats run it or one dies in it."""
     if every <= 0:
         raise ValueError(f"a chore's period must be positive, not {every}")
 

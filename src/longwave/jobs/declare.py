@@ -37,7 +37,7 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class JobHandle:
-    """A submitted job. `created` is False when an unfinished job with the same dedupe key was there already."""
+    """A submitted job. `created` is False when an unfinished one with its dedupe key was there already."""
 
     id: int
     created: bool
@@ -92,15 +92,20 @@ class JobType(Generic[P, R]):
         Raises InvalidInput for arguments the function does not take, or that JSON cannot carry.
         """
         options = Options(job_serial_key, job_dedupe_key, job_run_at, job_queue)
-        return _submission().submit(self, args, options)
+        handle: JobHandle = _submission().submit(self, args, options)
+        return handle
 
     def submit_many(self, jobs: Iterable[Mapping[str, Any]]) -> list[int]:
-        """Insert one job for each mapping of arguments (and `job_…` options), all or none; their ids in order."""
-        return _submission().submit_many(self, [split(self, values) for values in jobs])
+        """Insert a job for each mapping of arguments (and `job_…` options), all or none: their ids."""
+        ids: list[int] = _submission().submit_many(self, [split(self, values) for values in jobs])
+        return ids
 
     def check(self, args: Mapping[str, Any]) -> None:
         """Raise InvalidInput when the function cannot be called with these arguments from a JSON column."""
-        problems = [*self._misnamed(args), *(p for name, value in args.items() for p in _unstorable(name, value))]
+        problems = [
+            *self._misnamed(args),
+            *(p for name, value in args.items() for p in _unstorable(name, value)),
+        ]
         if problems:
             raise InvalidInput(*problems)
 
@@ -132,13 +137,15 @@ def job(
 ) -> Callable[[Callable[P, R]], JobType[P, R]]:
     """Declare a function (plain or `async def`) as a background job called `name`: `room.verb`.
 
-    retries: how often it is tried again after raising; backoff: the seconds before each, the last one repeated.
+    retries: how often it is tried again after raising; backoff: the seconds before each, the last repeated.
     lease: seconds after which it is given to another worker when its own has gone silent.
     max_crashes: after so many dead workers in a row it is failed as poison; None: never.
-    per_message: how many of them one message may carry, and one worker then runs in a row. Raise it only for jobs
-    of milliseconds: of long ones, a single worker would get them all.
+    per_message: how many of them one message may carry, and one worker then runs in a row. Raise it only for
+    jobs of milliseconds: of long ones, a single worker would get them all.
     """
-    _check_declaration(name, queue=queue, retries=retries, backoff=backoff, lease=lease, per_message=per_message)
+    _check_declaration(
+        name, queue=queue, retries=retries, backoff=backoff, lease=lease, per_message=per_message
+    )
 
     def declare(function: Callable[P, R]) -> JobType[P, R]:
         declared = JobType(
@@ -178,7 +185,7 @@ def declared() -> list[AnyJob]:
 
 
 def split(job_type: AnyJob, values: Mapping[str, Any]) -> tuple[dict[str, Any], Options]:
-    """One entry of `submit_many` as arguments and options. Raises InvalidInput for an option that is not one."""
+    """One entry of `submit_many` as arguments and options. Raises InvalidInput for an unknown option."""
     args = {name: value for name, value in values.items() if not name.startswith(OPTION_PREFIX)}
     given = {name: value for name, value in values.items() if name.startswith(OPTION_PREFIX)}
     problems = [
@@ -248,6 +255,8 @@ def _check_declaration(
     if not queues.is_known(queue):
         raise ValueError(f"job {name}: queue {queue!r} must be one of {', '.join(queues.PRIORITIES)}")
     if retries < 0 or lease <= 0 or (retries and not backoff) or any(pause < 0 for pause in backoff):
-        raise ValueError(f"job {name}: retries, lease and backoff must be positive, and retries need a backoff")
+        raise ValueError(
+            f"job {name}: retries, lease and backoff must be positive, and retries need a backoff"
+        )
     if not 1 <= per_message <= MAX_PER_MESSAGE:
         raise ValueError(f"job {name}: per_message must be 1 to {MAX_PER_MESSAGE}")

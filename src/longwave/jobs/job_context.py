@@ -9,18 +9,18 @@ from typing import Any, Protocol
 from longwave.core.errors import LongwaveError
 from longwave.jobs import stop
 
-# Unlike the monotonic clock it also counts the time a machine was suspended, in which a lease runs out as well.
+# Unlike the monotonic clock it counts the time a machine was suspended: a lease runs out in it as well.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class LeaseLost(LongwaveError):
-    """This run of the job no longer owns it: another worker may have started it. Stop, change nothing more."""
+    """This run no longer owns its job: another worker may have started it. Stop, change nothing more."""
 
 
 class CheckpointWriter(Protocol):
     """Writes a checkpoint guarded by the lease; False when the lease is gone."""
 
-    def __call__(self, id: int, seq: int, owner: str, value: Any) -> bool: ...
+    def __call__(self, job_id: int, seq: int, owner: str, value: Any) -> bool: ...
 
 
 def now() -> float:
@@ -28,11 +28,11 @@ def now() -> float:
     return time.clock_gettime(_CLOCK)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class JobContext:
     """One run of one job.
 
-    attempt: 1 at the first start, more after failures and crashes. crashes: dead workers in a row before this run.
+    attempt: 1 at the first start, more after failures and crashes. crashes: dead workers in a row before it.
     saved: the value of the last checkpoint, also of an earlier run; None without one.
     """
 
@@ -57,7 +57,7 @@ class JobContext:
         self.saved = value
 
     def lost(self) -> bool:
-        """Whether another worker may have this job by now. By our own clock: right also while the database is away."""
+        """Whether another worker may have this job by now: known without the database, by our own clock."""
         return self._is_lost.is_set() or now() >= self._held_until
 
     def stopping(self) -> bool:

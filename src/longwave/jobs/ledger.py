@@ -1,4 +1,4 @@
-"""The job ledger's statements. Each verb of states.py is one guarded UPDATE, and its row count decides who did it."""
+"""The job ledger's statements. Each verb of states.py is one guarded UPDATE: its row count decides."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -42,9 +42,6 @@ class Claim:
     saved: Any
 
 
-# --- in -----------------------------------------------------------------------------------------------------------
-
-
 def insert_many(rows: Sequence[Job]) -> list[int]:
     """Insert rows that have no dedupe key; their ids in order. Runs in the caller's transaction."""
     _set_rung(rows)
@@ -54,7 +51,7 @@ def insert_many(rows: Sequence[Job]) -> list[int]:
 
 
 def insert_unique(row: Job) -> tuple[int, bool]:
-    """Insert a row with a dedupe key, or find the unfinished one that has it: `(id, whether it was inserted)`."""
+    """Insert a row with a dedupe key, or find the unfinished one that has it: `(id, is it new)`."""
     while True:
         existing = Job.objects.filter(dedupe_slot=row.dedupe_slot).values_list("pk", flat=True).first()
         if existing is not None:
@@ -63,7 +60,7 @@ def insert_unique(row: Job) -> tuple[int, bool]:
             with transaction.atomic():
                 return insert_many([row])[0], True
         except IntegrityError:
-            # Another submitter was first. Its job is found now, unless it has finished already: then try again.
+            # Another submitter was first. Its job is found now, unless it has finished already.
             continue
 
 
@@ -83,12 +80,9 @@ def _insert_counting(rows: Sequence[Job]) -> list[int]:
     return [first + step * position for position in range(len(rows))]
 
 
-# --- a run --------------------------------------------------------------------------------------------------------
-
-
-def look(id: int) -> Job | None:
+def look(job_id: int) -> Job | None:
     """The row as it is now."""
-    return Job.objects.filter(pk=id).first()
+    return Job.objects.filter(pk=job_id).first()
 
 
 def claim(row: Job, seq: int, owner: str, lease: float) -> Claim | None:
@@ -117,14 +111,14 @@ def claim(row: Job, seq: int, owner: str, lease: float) -> Claim | None:
     return _claimed(row, owner, row.attempt + 1) if changed else None
 
 
-def renew(id: int, seq: int, owner: str, lease: float) -> bool:
+def renew(job_id: int, seq: int, owner: str, lease: float) -> bool:
     """Hold the lease for `lease` more seconds from now; False when it is gone."""
-    return _held(id, seq, owner).update(lease_until=Now() + timedelta(seconds=lease)) == 1
+    return _held(job_id, seq, owner).update(lease_until=Now() + timedelta(seconds=lease)) == 1
 
 
-def checkpoint(id: int, seq: int, owner: str, value: Any) -> bool:
+def checkpoint(job_id: int, seq: int, owner: str, value: Any) -> bool:
     """Store a checkpoint; False when the lease is gone."""
-    return _held(id, seq, owner).update(checkpoint=value) == 1
+    return _held(job_id, seq, owner).update(checkpoint=value) == 1
 
 
 def finish(held: Claim, result: Any) -> bool:
@@ -140,7 +134,9 @@ def fail(held: Claim, error: str, traceback: str) -> bool:
 def retry(held: Claim, after: float, error: str, traceback: str) -> bool:
     """running → retry, in `after` seconds."""
     run_at = Now() + timedelta(seconds=after)
-    return _move("retry", held, failures=F("failures") + 1, crashes=0, run_at=run_at, **_blame(error, traceback))
+    return _move(
+        "retry", held, failures=F("failures") + 1, crashes=0, run_at=run_at, **_blame(error, traceback)
+    )
 
 
 def requeue(held: Claim) -> bool:
@@ -178,13 +174,13 @@ def _claimed(row: Job, owner: str, attempt: int) -> Claim:
     )
 
 
-def _earlier(serial_key: Any, id: Any) -> QuerySet[Job]:
+def _earlier(serial_key: Any, job_id: Any) -> QuerySet[Job]:
     """Unfinished jobs of the key that were submitted before."""
-    return Job.objects.filter(serial_key=serial_key, status__in=ACTIVE, pk__lt=id)
+    return Job.objects.filter(serial_key=serial_key, status__in=ACTIVE, pk__lt=job_id)
 
 
-def _held(id: int, seq: int, owner: str) -> QuerySet[Job]:
-    return Job.objects.filter(pk=id, seq=seq, owner=owner, status=Status.RUNNING)
+def _held(job_id: int, seq: int, owner: str) -> QuerySet[Job]:
+    return Job.objects.filter(pk=job_id, seq=seq, owner=owner, status=Status.RUNNING)
 
 
 def _move(verb: str, held: Claim, **changes: Any) -> bool:
@@ -217,9 +213,6 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
 
 
-# --- the sweeper --------------------------------------------------------------------------------------------------
-
-
 def due(limit: int) -> list[Bell]:
     """scheduled, retry → queued for those whose time has come; what to ring for."""
     waiting = Q(status__in=JOB.sources("due"), run_at__lte=Now())
@@ -232,7 +225,9 @@ def due(limit: int) -> list[Bell]:
 
 def expired(limit: int) -> list[Job]:
     """Running jobs whose lease ran out."""
-    return list(Job.objects.filter(status=Status.RUNNING, lease_until__lt=Now()).order_by("lease_until")[:limit])
+    return list(
+        Job.objects.filter(status=Status.RUNNING, lease_until__lt=Now()).order_by("lease_until")[:limit]
+    )
 
 
 def owned_by(prefix: str) -> list[Job]:
@@ -242,7 +237,12 @@ def owned_by(prefix: str) -> list[Job]:
 
 def give_back(row: Job, *, is_dead: bool) -> bool:
     """running → queued because the worker died: known (`is_dead`), or concluded from a lease that ran out."""
-    return _deserted(row, is_dead).update(**_leaving("give_back"), owner="", crashes=F("crashes") + 1, **_queued()) == 1
+    return (
+        _deserted(row, is_dead).update(
+            **_leaving("give_back"), owner="", crashes=F("crashes") + 1, **_queued()
+        )
+        == 1
+    )
 
 
 def poison(row: Job, error: str, *, is_dead: bool) -> bool:
@@ -277,9 +277,14 @@ def rung_before(queue: str, age: float, limit: int) -> list[Bell]:
     return bells(_ready(queue).filter(rung_at__lt=Now() - timedelta(seconds=age)).order_by("rung_at")[:limit])
 
 
-def ready_after(id: int, limit: int) -> list[Bell]:
+def ready_after(job_id: int, limit: int) -> list[Bell]:
     """The next chunk of all queued jobs, by id."""
-    return bells(_heads().filter(status=Status.QUEUED, pk__gt=id).order_by("pk")[:limit])
+    return bells(_heads().filter(status=Status.QUEUED, pk__gt=job_id).order_by("pk")[:limit])
+
+
+def still_queued(ids: Sequence[int]) -> list[Bell]:
+    """Those of the jobs that nobody has started."""
+    return bells(Job.objects.filter(pk__in=ids, status=Status.QUEUED))
 
 
 def mark_rung(ids: Sequence[int]) -> None:
@@ -302,12 +307,9 @@ def _ready(queue: str) -> QuerySet[Job]:
 
 
 def _heads() -> QuerySet[Job]:
-    """Without the jobs that wait for an earlier one of their serial key: they are rung when that one finishes."""
+    """Without jobs that wait for an earlier one of their serial key: they are rung when that one ends."""
     earlier = _earlier(OuterRef("serial_key"), OuterRef("pk"))
     return Job.objects.filter(Q(serial_key=None) | ~Exists(earlier))
-
-
-# --- the pruner ---------------------------------------------------------------------------------------------------
 
 
 def delete_finished(age: timedelta, limit: int, statuses: Sequence[Status] = FINISHED) -> int:

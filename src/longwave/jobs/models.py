@@ -23,7 +23,7 @@ FINISHED = (Status.SUCCESS, Status.FAILURE, Status.CANCELLED)
 class Job(models.Model):
     """One durable background task.
 
-    seq: counts the moves into `queued`; a broker message carries (id, seq), and a message of an older seq is stale.
+    seq: counts the moves into `queued`; a message carries (id, seq), and one with an older seq is stale.
     attempt: how often it was started, orderly turns that ended with `Again` not counted.
     failures, crashes: how often in a row it raised, and the worker under it died.
     rung_at: when the broker was last rung for it; None when that is known to have failed.
@@ -69,7 +69,7 @@ class Job(models.Model):
 
 
 class Epoch(models.Model):
-    """The name under which the ledger last marked its broker. A broker without the mark has lost its messages."""
+    """How the ledger last marked its broker. A broker without the mark has lost its messages."""
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     mark = models.CharField(max_length=36)

@@ -41,13 +41,13 @@ def is_known(queue: str) -> bool:
 
 
 def message_priority(queue: str, broker_url: str) -> int:
-    """The priority of messages in `queue`, as this broker counts: Redis takes 0 first, RabbitMQ takes 9 first."""
+    """The priority of messages in `queue`, as this broker counts: Redis takes 0 first, RabbitMQ 9."""
     urgency = min(PRIORITIES.get(base(queue), 0), HIGHEST)
     return HIGHEST - urgency if is_redis(broker_url) else urgency
 
 
 def redis_steps() -> list[int]:
-    """The priorities in use, as Redis counts them. Each is a list to look into, so there are no more than needed."""
+    """The priorities in use, as Redis counts. Each is a list to look into: no more than needed."""
     return sorted({HIGHEST - min(priority, HIGHEST) for priority in PRIORITIES.values()})
 
 

@@ -19,7 +19,7 @@ def ring(name: str, queue: str, pairs: Sequence[tuple[int, int]]) -> bool:
     try:
         broker.publish(name, queue, messages)
     except broker.BrokerAway:
-        _remember([id for id, _ in pairs])
+        _remember([job_id for job_id, _ in pairs])
         return False
     return True
 
@@ -40,4 +40,4 @@ def _remember(ids: list[int]) -> None:
             ledger.mark_unrung(ids[start : start + 1000])
     except Exception as error:
         # They are rung as soon as the broker's queue is empty, a little later than with this mark.
-        log.warning("Could not note that the broker was away", event_="unrung_not_noted", error=str(error))
+        log.warning("unrung_not_noted", why=str(error))

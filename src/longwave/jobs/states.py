@@ -1,4 +1,4 @@
-"""The life of a job as a table: every change of `Job.status` is one of these verbs, and one guarded UPDATE in ledger.py."""
+"""The life of a job as a table. Each verb is a guarded UPDATE in ledger.py."""
 
 from longwave.core.states import StateTable
 from longwave.jobs.models import Status

@@ -25,10 +25,10 @@ def submit(job_type: AnyJob, args: Mapping[str, Any], options: Options) -> JobHa
     """Insert one job, unless an unfinished one has its dedupe key."""
     row = _row(job_type, args, options)
     with transaction.atomic():
-        id, created = ledger.insert_unique(row) if row.dedupe_slot else (ledger.insert_many([row])[0], True)
+        job_id, created = _insert(row)
         if created and row.status == Status.QUEUED:
-            _ring_after_commit(job_type.name, row.queue, [id])
-    return JobHandle(id, created)
+            _ring_after_commit(job_type.name, row.queue, [job_id])
+    return JobHandle(job_id, created)
 
 
 def submit_many(job_type: AnyJob, jobs: Sequence[tuple[Mapping[str, Any], Options]]) -> list[int]:
@@ -52,9 +52,13 @@ def submit_many(job_type: AnyJob, jobs: Sequence[tuple[Mapping[str, Any], Option
     return [ids[id(row)] for row in rows]
 
 
+def _insert(row: Job) -> tuple[int, bool]:
+    return ledger.insert_unique(row) if row.dedupe_slot else (ledger.insert_many([row])[0], True)
+
+
 def _ring_after_commit(name: str, queue: str, ids: list[int]) -> None:
     if ids:
-        pairs = [(id, 1) for id in ids]
+        pairs = [(job_id, 1) for job_id in ids]
         transaction.on_commit(lambda: ring.ring(name, queue, pairs), robust=True)
 
 
@@ -84,7 +88,9 @@ def _check_options(options: Options) -> None:
         problems.append(Problem("job_run_at", options.run_at, "must be a datetime with a time zone"))
     if options.queue is not None and not queues.is_known(options.queue):
         names = ", ".join(queues.PRIORITIES)
-        problems.append(Problem("job_queue", options.queue, f"must be one of {names}, or a region such as email.eu"))
+        problems.append(
+            Problem("job_queue", options.queue, f"must be one of {names}, or a region such as email.eu")
+        )
     if problems:
         raise InvalidInput(*problems)
 

@@ -1,0 +1,92 @@
+"""The sweeper: what is due is queued, what died is returned, what was not heard is rung again."""
+
+import structlog
+
+from longwave.jobs import broker, declare, ledger, ring, runner
+from longwave.jobs.chores import chore
+from longwave.jobs.models import Job
+
+log = structlog.get_logger("longwave.jobs")
+
+CHUNK = 1000
+
+UNHEARD_AFTER = 5.0
+"""Seconds after which a doorbell was lost, when the broker's queue is empty and its job still queued."""
+
+INSIST_AFTER = 600.0
+"""Seconds after which it is rung again although the queue is not empty."""
+
+POISON_UNKNOWN = 3
+"""Dead workers in a row that a job may cost whose code is gone."""
+
+
+@chore(every=1.0)
+def queue_due() -> int:
+    """Queue scheduled and retried jobs whose time has come; how many."""
+    total = 0
+    while bells := ledger.due(CHUNK):
+        ring.ring_all(bells)
+        total += len(bells)
+        if len(bells) < CHUNK:
+            break
+    return total
+
+
+@chore(every=1.0)
+def return_expired() -> int:
+    """Give back the jobs whose lease ran out; how many."""
+    return _return(ledger.expired(CHUNK), is_dead=False)
+
+
+def expire_owner(prefix: str) -> int:
+    """Give back, at once, all running jobs of the owners that begin with `prefix`; how many.
+
+    Only for a worker that is known to be dead: `runner.owner_prefix(pid)` of its main process.
+    """
+    return _return(ledger.owned_by(prefix), is_dead=True)
+
+
+@chore(every=1.0)
+def ring_unheard() -> int:
+    """Ring again for queued jobs whose doorbell was lost; how many. The jobs themselves do not change."""
+    try:
+        return sum(_ring_unheard(queue) for queue in ledger.queues_with_ready_jobs())
+    except broker.BrokerAway:
+        return 0
+
+
+def _ring_unheard(queue: str) -> int:
+    bells = ledger.unrung(queue, CHUNK)
+    if not bells:
+        bells = ledger.rung_before(queue, UNHEARD_AFTER, CHUNK)
+        if not bells:
+            return 0
+        if broker.depth(queue) > 0:
+            bells = ledger.rung_before(queue, INSIST_AFTER, CHUNK)
+    ledger.mark_rung([bell.id for bell in bells])
+    ring.ring_all(bells)
+    return len(bells)
+
+
+def _return(rows: list[Job], *, is_dead: bool) -> int:
+    returned = 0
+    for row in rows:
+        crashes = row.crashes + 1
+        if is_poison(row.name, crashes):
+            error = f"Its worker died {crashes} times in a row while running it."
+            if ledger.poison(row, error, is_dead=is_dead):
+                returned += 1
+                log.error("job_poisonous", job=row.pk, job_name=row.name, crashes=crashes)
+                runner.ring_next(row.serial_key)
+        elif ledger.give_back(row, is_dead=is_dead):
+            returned += 1
+            log.warning("job_returned", job=row.pk, job_name=row.name, crashes=crashes, owner=row.owner)
+            ring.ring_all([ledger.Bell(row.pk, row.seq + 1, row.name, row.queue)])
+    return returned
+
+
+def is_poison(name: str, crashes: int) -> bool:
+    """Whether a job that cost so many workers in a row is given up."""
+    declared = declare.get(name)
+    limit = declared.max_crashes if declared else POISON_UNKNOWN
+    return limit is not None and crashes >= limit

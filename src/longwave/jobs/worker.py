@@ -1,0 +1,88 @@
+"""What a Celery worker process does for the ledger: its tasks, its children, and how it stops."""
+
+import logging
+import os
+import threading
+import time
+from typing import Any
+
+from celery import signals
+from django.db import connections
+
+from longwave.celery import app
+from longwave.jobs import coroutines, declare, rooms, runner, stop
+from longwave.jobs.declare import AnyJob
+
+LOOK_EVERY = 0.5
+
+CHATTY = ("celery.worker.strategy", "celery.app.trace")
+"""Two lines a message. The ledger logs what becomes of jobs, and remembers it."""
+
+
+def prepare() -> None:
+    """Import every room's tasks and make each declared job a Celery task of the same name."""
+    rooms.load()
+    for declared in declare.declared():
+        _as_task(declared)
+
+
+def start(queues: list[str], *, concurrency: int, pool: str, name: str, loglevel: str) -> int:
+    """Run a worker in this process until it is told to stop; its exit code."""
+    for logger in CHATTY:
+        logging.getLogger(logger).setLevel(logging.WARNING)
+    worker = app.Worker(
+        hostname=name,
+        queues=queues,
+        concurrency=concurrency,
+        pool=pool,
+        loglevel=loglevel,
+        quiet=True,
+        optimization="fair",
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+def _as_task(declared: AnyJob) -> None:
+    if declared.name in app.tasks:
+        return
+
+    def task(pairs: list[tuple[int, int]]) -> None:
+        runner.perform(declared.name, pairs)
+
+    app.task(task, name=declared.name, shared=False, lazy=False)
+
+
+def _before_fork(**_: Any) -> None:
+    """Children inherit what is open: it must not be a database connection."""
+    runner.is_main(os.getpid())
+    connections.close_all()
+
+
+def _stopping(**_: Any) -> None:
+    stop.request()
+
+
+def _in_child(**_: Any) -> None:
+    threading.Thread(target=_end_with_main, args=(os.getppid(),), name="main-watch", daemon=True).start()
+
+
+def _child_ends(**_: Any) -> None:
+    coroutines.close()
+    connections.close_all()
+
+
+def _end_with_main(main: int) -> None:
+    """End with the worker's main process. Celery asks Linux for that; other systems need this."""
+    while os.getppid() == main:
+        time.sleep(LOOK_EVERY)
+    os._exit(1)
+
+
+signals.worker_init.connect(_before_fork, weak=False)
+signals.worker_shutting_down.connect(_stopping, weak=False)
+signals.worker_process_init.connect(_in_child, weak=False)
+signals.worker_process_shutdown.connect(_child_ends, weak=False)
