@@ -8,6 +8,7 @@ costs one and writes nothing.
 Call these outside of transactions: a reservation must be seen by the others at once.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +17,7 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from longwave import database
-from longwave.core.slots import BULK_HORIZON, SECOND, Grant, Plan, Rate, Standing, plan, with_gap
+from longwave.core.slots import BULK_HORIZON, SECOND, ClockOffset, Grant, Plan, Rate, Standing, plan, with_gap
 from longwave.pacing.models import Limit
 
 __all__ = [
@@ -71,12 +72,14 @@ def reserve(
     weight: int = 1,
     burst_guard: float,
     lead: float = 0.0,
+    clock: ClockOffset | None = None,
 ) -> Grant:
     """Take up to `n` slots that all `limits` allow. The first limit is the sender's and sets the pace.
 
     horizon: how many seconds ahead the slots may lie. weight: how many sends each message counts as.
     burst_guard: how much wider than 1/rate slots lie, as a fraction. lead: seconds until the caller can start
-    (it has work to do first). Grant.count may be less than n, and 0.
+    (it has work to do first). clock: learns from the answer how the database's clock stands to the caller's.
+    Grant.count may be less than n, and 0.
     """
     if n < 1 or weight < 1 or not limits:
         raise ValueError(
@@ -97,7 +100,7 @@ def reserve(
 
     keys = [limit.key for limit in limits]
     for _ in range(OPTIMISTIC_TRIES):
-        rows, now_us = _read(keys)
+        rows, now_us = _read(keys, clock)
         decision = decide(rows, now_us)
         if not decision.changes or _write(rows, decision.changes):
             return decision.grant
@@ -175,7 +178,7 @@ def _no_grant(changes: Rows) -> Plan:
     return Plan(Grant(0, 0, 0, 0, 0, "", 0), changes)
 
 
-def _read(keys: Sequence[str]) -> tuple[Rows, int]:
+def _read(keys: Sequence[str], clock: ClockOffset | None) -> tuple[Rows, int]:
     """The rows and the clock at one moment, without locks. Rows that do not exist yet are made."""
     dialect = database.dialect()
     name = connection.ops.quote_name
@@ -184,12 +187,19 @@ def _read(keys: Sequence[str]) -> tuple[Rows, int]:
     query = f"SELECT {columns}, {_CLOCK[dialect]} FROM longwave_limit WHERE {name('key')} IN ({marks})"  # noqa: S608 - names are ours
     while True:
         with connection.cursor() as cursor:
+            asked = time.monotonic()
             cursor.execute(query, list(keys))
             found = cursor.fetchall()
+            answered = time.monotonic()
         if len(found) == len(set(keys)):
             break
         _create(keys)
-    now_us = database.clock_us() if dialect == "sqlite" else int(found[0][-1])
+    if dialect == "sqlite":
+        asked, now_us, answered = time.monotonic(), database.clock_us(), time.monotonic()
+    else:
+        now_us = int(found[0][-1])
+    if clock is not None:
+        clock.add(asked, now_us, answered)
     return {row[0]: Standing(*row[1:-1]) for row in found}, now_us
 
 
@@ -218,7 +228,7 @@ def _replace(key: str, old: Standing, new: Standing) -> bool:
             f"UPDATE longwave_limit SET {values} WHERE {guard}",  # noqa: S608 - names are ours
             [*_values(new).values(), key, *_values(old).values()],
         )
-        return cursor.rowcount == 1
+        return bool(cursor.rowcount == 1)
 
 
 def _locked(keys: Sequence[str], decide: Callable[[Rows, int], Plan]) -> Plan:

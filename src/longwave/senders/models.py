@@ -14,7 +14,7 @@ class Sender(models.Model):
     """An identity with a limit: a bot token or an SMTP account.
 
     rate: sends a second, over all workers; None is unlimited (a fake or a relay of your own).
-    burst_guard: how much wider than 1/rate the spacing of slots is, as a fraction; absorbs timer and network jitter.
+    burst_guard: how much wider than 1/rate the spacing of slots is, as a fraction; absorbs timer jitter.
     bulk_share: the part of the rate that campaigns may use; the rest is kept for interactive sends.
     base_url: a local or fake Bot API server instead of Telegram's.
     """
@@ -22,7 +22,9 @@ class Sender(models.Model):
     channel = models.CharField(max_length=16)
     name = models.CharField(max_length=100, unique=True)
     credentials = models.TextField(help_text="encrypted")
-    account = models.JSONField(default=dict, help_text="what the provider said of this identity (bot id, username)")
+    account = models.JSONField(
+        default=dict, help_text="what the provider said of this identity (bot id, username)"
+    )
     rate = models.FloatField(null=True)
     burst_guard = models.FloatField(default=0.006)
     bulk_share = models.FloatField(default=1.0)

@@ -1,0 +1,59 @@
+"""One message now: to anybody, or to a sender's admins."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from django.db import transaction
+
+from longwave import channels
+from longwave.channels.base import Recipient
+from longwave.core.errors import Conflict, InvalidInput
+from longwave.jobs import JobHandle
+from longwave.senders import senders, tasks
+from longwave.senders.models import Sender, SenderStatus
+
+log = structlog.get_logger("longwave.senders")
+
+ADMIN_TEXT = 3500
+"""Characters of a notice to an admin: below Telegram's 4096 units, whatever they count as."""
+
+
+def notify(
+    sender: Sender, address: str, content: Mapping[str, Any], fields: Mapping[str, Any] | None = None
+) -> JobHandle:
+    """Send `content` to one address, ahead of campaigns, as a job on queue `notifications`.
+
+    fields: what its templates may use. Raises InvalidInput for what the provider would refuse, Conflict for a
+    sender that is broken.
+    """
+    if sender.status != SenderStatus.ACTIVE:
+        raise Conflict(senders.why_broken(sender))
+    channel, values = channels.get(sender.channel), dict(fields or {})
+    parsed = channel.parse(content)
+    problems = channel.check(parsed, paid=False)
+    problems = problems or channel.preview(parsed, Recipient(address, values), paid=False)
+    if problems:
+        raise InvalidInput(*problems)
+    return tasks.send_notification.submit(
+        sender_id=sender.id, address=address, content=channel.to_json(parsed), fields=values
+    )
+
+
+def notify_admins(sender: Sender, text: str) -> int:
+    """Tell the sender's admin chats. Returns how many will be told; never raises: it reports trouble, it
+    makes none."""
+    told = 0
+    for chat in sender.admin_chats:
+        try:
+            with transaction.atomic():
+                # As a field, not as the content: an error text may look like a template.
+                notify(sender, str(chat), {"kind": "text", "text": "{{ notice }}"}, {"notice": _short(text)})
+            told += 1
+        except Exception as error:
+            log.warning("admin_not_told", sender=sender.name, chat=chat, error=str(error))
+    return told
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= ADMIN_TEXT else text[: ADMIN_TEXT - 1] + "…"

@@ -1,0 +1,195 @@
+"""One message, sent by a job: its slot, its request, what became of it. A crash in between is never sent
+again."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+from django.db import Error as DatabaseError
+
+from longwave import channels, database
+from longwave.channels.base import Connection, Message, Recipient, TemplateError
+from longwave.core.errors import Conflict, LongwaveError, NotFound
+from longwave.core.outcomes import Gone, Outcome, Rejected, Retry, SenderBroken, Sent, Throttled, Unknown
+from longwave.core.slots import INTERACTIVE_HORIZON, MAX_LATE_US, SECOND, ClockOffset, Grant, debt
+from longwave.jobs import Again, runner
+from longwave.pacing import ledger
+from longwave.senders import senders
+from longwave.senders.connections import connection_for
+from longwave.senders.models import Sender, SenderStatus
+
+log = structlog.get_logger("longwave.senders")
+
+SENDING, WAITING = "sending", "waiting"
+
+PATIENCE = 3.0
+"""Seconds a job waits for its slot; for longer it gives its worker back."""
+
+LEAD = 0.02
+"""Seconds from taking a slot until sending: the time to write down that the request is about to leave."""
+
+WRITE_PATIENCE = 30.0
+"""Seconds that a lost database is waited for, to write down that the message was not sent after all."""
+
+
+class NotDelivered(Conflict):
+    """The message was refused for good; trying again would not help."""
+
+
+class PassingFault(LongwaveError):
+    """The message was not delivered, probably for a passing reason: worth another try."""
+
+
+class Progress(Protocol):
+    """What the running job offers (`jobs.job_context.JobContext` is one)."""
+
+    @property
+    def saved(self) -> Any: ...
+    def checkpoint(self, value: Any) -> None: ...
+    def stopping(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Parcel:
+    """A compiled message for one recipient, and the sender it goes out by."""
+
+    sender: Sender
+    message: Message
+    recipient: Recipient
+    request: bytes
+    connection: Connection
+
+
+def send_one(
+    sender_id: int, address: str, content: Mapping[str, Any], fields: Mapping[str, Any], progress: Progress
+) -> Again | dict[str, str]:
+    """Send, and return the provider's message id, or Again when it is not its turn yet.
+
+    Raises NotDelivered or Conflict for good, PassingFault for another try.
+    """
+    if progress.saved == SENDING:
+        raise NotDelivered(
+            "outcome unknown: the worker died while the message was being sent. "
+            "It may have arrived, so it is not sent again."
+        )
+    parcel = _pack(_active(sender_id), content, Recipient(address, fields))
+    sent = _in_turn(parcel, progress)
+    if isinstance(sent, Retry) and sent.address is not None:
+        # The chat has moved (a group became a supergroup): once more, to where it is now.
+        parcel = _pack(parcel.sender, content, Recipient(sent.address, fields))
+        sent = _in_turn(parcel, progress)
+    return sent if isinstance(sent, Again) else _result(sent, parcel)
+
+
+def _active(sender_id: int) -> Sender:
+    sender = Sender.objects.filter(id=sender_id).first()
+    if sender is None:
+        raise NotFound(f"The sender with id {sender_id} has been removed.")
+    if sender.status != SenderStatus.ACTIVE:
+        raise Conflict(senders.why_broken(sender))
+    return sender
+
+
+def _pack(sender: Sender, content: Mapping[str, Any], recipient: Recipient) -> _Parcel:
+    channel = channels.get(sender.channel)
+    message = channel.compile(channel.parse(content), paid=False, media={})
+    try:
+        request = message.render(recipient)
+    except TemplateError as error:
+        raise NotDelivered(str(error)) from None
+    connection = runner.run(connection_for(sender.channel, senders.account(sender)))
+    return _Parcel(sender, message, recipient, request, connection)
+
+
+def _in_turn(parcel: _Parcel, progress: Progress) -> Outcome | Again:
+    """Wait for a slot and send in it; in another one, when this one has been missed."""
+    clock, deadline = ClockOffset(), time.monotonic() + PATIENCE
+    while True:
+        grant = _reserve(parcel, clock)
+        if grant.count:
+            progress.checkpoint(SENDING)
+            outcome, late_us = runner.run(_at_slot(parcel, clock.to_monotonic(grant.start_us)))
+            if outcome is not None:
+                _pay(parcel.sender, grant, late_us, clock)
+                return _after(outcome, parcel, progress)
+            _not_sent(progress)
+        pause = max(0, grant.wait_until_us - grant.now_us) / SECOND if not grant.count else 0.0
+        if time.monotonic() + pause > deadline or progress.stopping():
+            return Again(after=pause, why=grant.held_reason or "waits for a slot")
+        time.sleep(pause)
+
+
+def _reserve(parcel: _Parcel, clock: ClockOffset) -> Grant:
+    return ledger.reserve(
+        senders.limits(parcel.sender, "interactive", chat=parcel.recipient.address),
+        1,
+        horizon=INTERACTIVE_HORIZON,
+        weight=parcel.message.weight,
+        burst_guard=parcel.sender.burst_guard,
+        lead=LEAD,
+        clock=clock,
+    )
+
+
+async def _at_slot(parcel: _Parcel, slot: float) -> tuple[Outcome | None, int]:
+    """Send at the slot. Returns None for the outcome when that is over; and how late the request left."""
+    await asyncio.sleep(max(0.0, slot - time.monotonic()))
+    late_us = max(0, round((time.monotonic() - slot) * SECOND))
+    if late_us > MAX_LATE_US:
+        return None, late_us
+    if parcel.message.needs_upload:
+        outcome, _ = await parcel.connection.upload(parcel.message, parcel.recipient)
+        return outcome, late_us
+    return await parcel.connection.send(parcel.message, parcel.request), late_us
+
+
+def _pay(sender: Sender, grant: Grant, late_us: int, clock: ClockOffset) -> None:
+    owed = debt(late_us, round(sender.burst_guard * SECOND) - clock.uncertainty_us) if sender.rate else 0
+    if owed:
+        _try(lambda: ledger.push(senders.limit_key(sender.id), owed, slot_us=grant.start_us))
+
+
+def _after(outcome: Outcome, parcel: _Parcel, progress: Progress) -> Outcome | Again:
+    """Write down what the outcome means for the sender and for a next try."""
+    match outcome:
+        case Throttled(retry_after=seconds):
+            _not_sent(progress)
+            reason = f"{parcel.sender.channel} asked to wait {seconds:g} s"
+            _try(lambda: ledger.hold(senders.limit_key(parcel.sender.id), seconds, reason))
+            return Again(after=seconds, why=reason)
+        case Retry():
+            _not_sent(progress)
+        case SenderBroken(reason=reason):
+            _try(lambda: senders.mark_broken(parcel.sender.id, reason))
+    return outcome
+
+
+def _result(outcome: Outcome, parcel: _Parcel) -> dict[str, str]:
+    match outcome:
+        case Sent(message_id=message_id):
+            return {"message_id": message_id, "address": parcel.recipient.address}
+        case Retry(reason=reason):
+            raise PassingFault(reason)
+        case Unknown(reason=reason):
+            raise NotDelivered(f"outcome unknown: {reason}. It may have arrived, so it is not sent again.")
+        case SenderBroken(reason=reason):
+            raise NotDelivered(f"the sender {parcel.sender.name!r} is broken: {reason}")
+        case Gone(reason=reason) | Rejected(reason=reason):
+            raise NotDelivered(reason)
+        case Throttled():
+            raise PassingFault("asked to wait")  # not reached: `_after` made it Again
+
+
+def _not_sent(progress: Progress) -> None:
+    database.persist(lambda: progress.checkpoint(WAITING), give_up_after=WRITE_PATIENCE)
+
+
+def _try(write: Callable[[], object]) -> None:
+    """A message that has been sent stays sent, also when the database is away for what follows from it."""
+    try:
+        write()
+    except DatabaseError as error:
+        log.warning("pacing_not_written", error=str(error))

@@ -1,0 +1,22 @@
+"""Jobs of senders."""
+
+from typing import Any
+
+from longwave.jobs import Again, job, job_context
+from longwave.jobs.chores import chore
+from longwave.pacing import ledger
+from longwave.senders import sending
+
+
+@job("senders.send_notification", queue="notifications", retries=3, backoff=(2, 10, 60), lease=60)
+def send_notification(
+    sender_id: int, address: str, content: dict[str, Any], fields: dict[str, Any]
+) -> Again | dict[str, str]:
+    """One message now, in an interactive slot."""
+    return sending.send_one(sender_id, address, content, fields, job_context.current())
+
+
+@chore(every=600)
+def forget_idle_limits() -> None:
+    """Every chat ever written to has a limit of its own; most are never needed again."""
+    ledger.forget_idle()
