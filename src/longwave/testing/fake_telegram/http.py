@@ -1,9 +1,4 @@
-"""HTTP/1.1 on a raw asyncio protocol: keep-alive, pipelining, chunked bodies.
-
-Our own parser, for one reason: the request's few interesting bytes are found with a handful of searches in C,
-where a callback parser calls back into Python for every header. Anything malformed is answered 400 and the
-connection closed.
-"""
+"""HTTP/1.1 on a raw asyncio protocol: keep-alive, pipelining, chunked bodies. httptools parses."""
 
 import asyncio
 from collections import deque
@@ -11,131 +6,22 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import cast
 
-MAX_HEAD = 64 * 1024
-MAX_BODY = 60 * 1024 * 1024
-"""Above Telegram's 50 MB for a file, so that the file can be refused in Telegram's words."""
+import httptools
 
-
-class Malformed(Exception):
-    """The bytes are no HTTP request this server takes."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
+MAX_REQUEST = 60 * 1024 * 1024
+"""Bytes. Above Telegram's 50 MB for a file, so that the file is refused where files are checked."""
 
 
 class Request:
-    """One request. `end` is the offset of the first byte behind it."""
+    """One complete request."""
 
-    __slots__ = ("_head", "body", "end", "keep_alive", "method", "raw_head", "target")
+    __slots__ = ("body", "content_type", "method", "target")
 
-    def __init__(self, line: list[bytes], raw_head: bytes, head: bytes, body: bytes, end: int) -> None:
-        self.method = line[0]
-        self.target = line[1]
-        self.raw_head = raw_head
-        self._head = head
+    def __init__(self, method: bytes, target: bytes, content_type: bytes, body: bytes) -> None:
+        self.method = method
+        self.target = target
+        self.content_type = content_type
         self.body = body
-        self.end = end
-        self.keep_alive = _keep_alive(head, line[2])
-
-    def header(self, name: bytes) -> bytes | None:
-        """The value of header `name` (given in lower case), itself in lower case."""
-        return _header(self._head, name)
-
-
-class Incomplete:
-    """More bytes are needed: `need` in all if that is known, or chunks up to the closing one."""
-
-    __slots__ = ("chunked", "expects", "need")
-
-    def __init__(self, need: int = 0, chunked: bool = False, expects: bool = False) -> None:
-        self.need = need
-        self.chunked = chunked
-        self.expects = expects
-
-
-def parse_request(data: bytes, start: int = 0) -> Request | Incomplete:
-    """The request that begins at `start`, or what is missing to it."""
-    line_end = data.find(b"\r\n", start)
-    head_end = data.find(b"\r\n\r\n", line_end) if line_end >= 0 else -1
-    if head_end < 0:
-        if len(data) - start > MAX_HEAD:
-            raise Malformed(431, "the request's header is longer than 64 KiB")
-        return Incomplete()
-    parts = data[start:line_end].split(b" ")
-    if len(parts) != 3 or not parts[2].startswith(b"HTTP/1."):
-        raise Malformed(400, "this is no HTTP/1.1 request")
-    raw_head = data[line_end : head_end + 2]
-    head = raw_head.lower()
-    body_at = head_end + 4
-    if b"\r\ntransfer-encoding:" in head:
-        body = _chunks(data, head, body_at)
-        return body if isinstance(body, Incomplete) else Request(parts, raw_head, head, *body)
-    length = _length(head)
-    end = body_at + length
-    if end > len(data):
-        return Incomplete(need=end - start, expects=_expects(head))
-    return Request(parts, raw_head, head, data[body_at:end], end)
-
-
-def _header(head: bytes, name: bytes) -> bytes | None:
-    at = head.find(b"\r\n" + name + b":")
-    if at < 0:
-        return None
-    at += len(name) + 3
-    return head[at : head.find(b"\r\n", at)].strip()
-
-
-def _length(head: bytes) -> int:
-    value = _header(head, b"content-length")
-    if value is None:
-        return 0
-    if not value.isdigit():
-        raise Malformed(400, "Content-Length is not a number")
-    if int(value) > MAX_BODY:
-        raise Malformed(413, "Request Entity Too Large")
-    return int(value)
-
-
-def _keep_alive(head: bytes, version: bytes) -> bool:
-    connection = _header(head, b"connection")
-    if version == b"HTTP/1.0":
-        return connection == b"keep-alive"
-    return connection != b"close"
-
-
-def _expects(head: bytes) -> bool:
-    return b"\r\nexpect: 100-continue\r\n" in head
-
-
-def _chunks(data: bytes, head: bytes, at: int) -> tuple[bytes, int] | Incomplete:
-    """The body put together from its chunks, and the offset behind the last one."""
-    if _header(head, b"transfer-encoding") != b"chunked":
-        raise Malformed(501, "Transfer-Encoding may only be chunked")
-    chunks: list[bytes] = []
-    while True:
-        line_end = data.find(b"\r\n", at)
-        if line_end < 0:
-            return Incomplete(chunked=True, expects=_expects(head))
-        try:
-            size = int(data[at:line_end].split(b";")[0], 16)
-        except ValueError:
-            raise Malformed(400, "a chunk's size is not a number") from None
-        at = line_end + 2
-        if at + size + 2 > len(data):
-            return Incomplete(chunked=True, expects=_expects(head))
-        if not size:
-            return b"".join(chunks), _after_trailers(data, at)
-        chunks.append(data[at : at + size])
-        at += size + 2
-
-
-def _after_trailers(data: bytes, at: int) -> int:
-    """Trailers are read over; they end with an empty line, which usually comes at once."""
-    if data.startswith(b"\r\n", at):
-        return at + 2
-    end = data.find(b"\r\n\r\n", at)
-    return len(data) if end < 0 else end + 4
 
 
 _OK = b"HTTP/1.1 200 OK\r\nServer: fake\r\nContent-Type: application/json\r\nContent-Length: "
@@ -199,12 +85,13 @@ class Connection(asyncio.Protocol):
         self._clock = clock
         self._connections = connections
         self._transport: asyncio.Transport
+        self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[Exchange] = deque()
-        self._tail = bytearray()
-        self._missing = Incomplete()
-        self._continued = False
+        self._arrived = 0.0
+        self._size = 0
         self._in_batch = False
         self.closed = False
+        self.on_message_begin()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Part of asyncio's protocol."""
@@ -228,58 +115,64 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Part of asyncio's protocol. The arrival is stamped before anything else is done."""
-        arrived = self._clock()
-        if self._tail:
-            seen = len(self._tail)
-            self._tail += data
-            if not self._worth_parsing(seen):
-                return
-            data = bytes(self._tail)
-            self._tail = bytearray()
+        self._arrived = self._clock()
         self._in_batch = True
-        try:
-            self._take(data, arrived)
-        except Malformed as error:
-            self._in_batch = False
-            self.flush()
-            self._refuse(error)
+        self._size += len(data)
+        fault = None if self._size <= MAX_REQUEST else (413, b"Request Entity Too Large")
+        if fault is None:
+            try:
+                self._parser.feed_data(data)
+            except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+                fault = 400, b"Bad Request: this is no HTTP/1.1 request"
         self._in_batch = False
         if self._waiting:
             self.flush()
+        if fault is not None and not self.closed:
+            self._refuse(*fault)
 
-    def _take(self, data: bytes, arrived: float) -> None:
-        at = 0
-        while at < len(data) and not self.closed:
-            request = parse_request(data, at)
-            if isinstance(request, Incomplete):
-                self._keep(data[at:], request)
-                return
-            at = request.end
-            self._continued = False
-            exchange = Exchange(self, not request.keep_alive)
-            self._waiting.append(exchange)
-            self._handle(request, exchange, arrived)
+    def on_message_begin(self) -> None:
+        """Part of httptools' protocol."""
+        self._target = b""
+        self._content_type = b""
+        self._expects = False
+        self._body: list[bytes] = []
 
-    def _worth_parsing(self, seen: int) -> bool:
-        """Whether a request may be complete now. Keeps a large upload from being parsed once a packet."""
-        if len(self._tail) > MAX_BODY + MAX_HEAD:
-            self._refuse(Malformed(413, "Request Entity Too Large"))
-            return False
-        if self._missing.chunked:
-            return self._tail.find(b"0\r\n", max(0, seen - 3)) >= 0
-        return len(self._tail) >= self._missing.need
+    def on_url(self, url: bytes) -> None:
+        """Part of httptools' protocol."""
+        self._target += url
 
-    def _keep(self, tail: bytes, missing: Incomplete) -> None:
-        self._tail = bytearray(tail)
-        self._missing = missing
-        if missing.expects and not self._continued:
-            self._continued = True
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Part of httptools' protocol."""
+        # By length first: this is called for every header of every request, and few are of interest.
+        if len(name) == 12 and name.lower() == b"content-type":
+            self._content_type = value
+        elif len(name) == 6 and name.lower() == b"expect":
+            self._expects = value.lower() == b"100-continue"
+
+    def on_headers_complete(self) -> None:
+        """Part of httptools' protocol."""
+        if self._expects:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def _refuse(self, error: Malformed) -> None:
-        body = b'{"ok":false,"error_code":%d,"description":"%b"}' % (error.status, str(error).encode())
-        self._transport.write(response(error.status, body, keep_alive=False))
-        self._tail = bytearray()
+    def on_body(self, body: bytes) -> None:
+        """Part of httptools' protocol."""
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        """Part of httptools' protocol."""
+        self._size = 0
+        if self.closed:
+            return
+        pieces = self._body
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        request = Request(self._parser.get_method(), self._target, self._content_type, body)
+        exchange = Exchange(self, not self._parser.should_keep_alive())
+        self._waiting.append(exchange)
+        self._handle(request, exchange, self._arrived)
+
+    def _refuse(self, status: int, reason: bytes) -> None:
+        body = b'{"ok":false,"error_code":%d,"description":"%b"}' % (status, reason)
+        self._transport.write(response(status, body, keep_alive=False))
         self._transport.close()
 
     def flush(self) -> None:

@@ -67,9 +67,9 @@ class SlidingWindow:
         held = self.count(now, seconds)
         if held + weight <= limit or not held:
             return 0.0
-        if weight >= limit:
-            return self._times[-1] + seconds - now
-        return self._times[held + weight - limit - 1] + seconds - now
+        last = held - 1 if weight >= limit else held + weight - limit - 1
+        # In this order it is above 0 exactly while `count` still counts the message, whatever is rounded.
+        return seconds - (now - self._times[last])
 
     def add(self, now: float, weight: int, limit: int, seconds: float) -> None:
         """Count `weight` messages that arrived at `now`."""

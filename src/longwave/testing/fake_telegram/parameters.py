@@ -26,7 +26,7 @@ class Part:
     mime: str
 
 
-_BOUNDARY = re.compile(rb'(?i)content-type:[^\r\n]*boundary="?([^";,\r\n]+)"?')
+_BOUNDARY = re.compile(rb'(?i)boundary="?([^";,]+)"?')
 _NAME = re.compile(rb'(?i)[ ;]name="((?:[^"\\]|\\.)*)"')
 _FILENAME = re.compile(rb'(?i)filename="((?:[^"\\]|\\.)*)"')
 _TYPE = re.compile(rb"(?i)content-type: *([^\r\n;]+)")
@@ -41,11 +41,11 @@ def read_parameters(request: Request, query: bytes) -> Params:
 
 
 def _read_body(request: Request) -> Params:
-    kind = request.header(b"content-type") or b""
+    kind = request.content_type.lower()
     if kind.startswith(b"application/json"):
         return _read_json(request.body)
     if kind.startswith(b"multipart/form-data"):
-        boundary = _BOUNDARY.search(request.raw_head)
+        boundary = _BOUNDARY.search(request.content_type)
         if boundary is None:
             raise bad_request("can't find end of boundary in multipart/form-data")
         return _read_multipart(request.body, boundary[1].strip())
