@@ -1,5 +1,6 @@
-"""A text column that means the same on every database."""
+"""Columns that mean the same on every database."""
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
@@ -14,7 +15,7 @@ else:
 class ExactCharField(_CharField):
     """Text compared and kept unique byte for byte.
 
-    MySQL's and MariaDB's default collation takes "a", "A" and "á" for one: two people's addresses would be one contact.
+    MySQL's and MariaDB's default collation takes "a", "A" and "á" for one: two people would be one contact.
     SQLite and PostgreSQL compare exactly unasked.
     """
 
@@ -24,3 +25,10 @@ class ExactCharField(_CharField):
         if connection.vendor == "mysql":
             parameters["collation"] = "utf8mb4_bin"
         return parameters
+
+
+class ReadableJSON(json.JSONEncoder):
+    """JSON with letters as they are. SQLite before 3.45 does not find a key that was written with escapes."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options | {"ensure_ascii": False})

@@ -2,7 +2,7 @@
 
 from django.db import models
 
-from longwave.contacts.fields import ExactCharField
+from longwave.contacts.fields import ExactCharField, ReadableJSON
 
 
 class ContactStatus(models.TextChoices):
@@ -23,7 +23,7 @@ class Contact(models.Model):
     status_at = models.DateTimeField(null=True)
     language = ExactCharField(max_length=16, default="")
     timezone = ExactCharField(max_length=64, default="")
-    attributes = models.JSONField(default=dict)
+    attributes = models.JSONField(default=dict, encoder=ReadableJSON)
     first_seen = models.DateTimeField(auto_now_add=True)
     last_seen = models.DateTimeField(auto_now_add=True)
 
@@ -50,7 +50,7 @@ class ContactList(models.Model):
 
 
 class Membership(models.Model):
-    """A contact on a list. The unique index leads with the list: the snapshot walks it in order of contact."""
+    """A contact on a list. The unique index leads with the list: it is walked in order of contact."""
 
     contact_list = models.ForeignKey(ContactList, on_delete=models.CASCADE, db_index=False)
     contact = models.ForeignKey(Contact, on_delete=models.CASCADE)

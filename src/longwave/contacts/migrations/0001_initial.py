@@ -48,7 +48,7 @@ class Migration(migrations.Migration):
                 ('status_at', models.DateTimeField(null=True)),
                 ('language', longwave.contacts.fields.ExactCharField(default='', max_length=16)),
                 ('timezone', longwave.contacts.fields.ExactCharField(default='', max_length=64)),
-                ('attributes', models.JSONField(default=dict)),
+                ('attributes', models.JSONField(default=dict, encoder=longwave.contacts.fields.ReadableJSON)),
                 ('first_seen', models.DateTimeField(auto_now_add=True)),
                 ('last_seen', models.DateTimeField(auto_now_add=True)),
             ],
