@@ -53,6 +53,7 @@ class Campaign(models.Model):
 
     generation: counts starts and resumes; a lane of an older generation stops.
     snapshot_after: the last contact id frozen so far, so that a killed preparation goes on where it stopped.
+    prepared: the audience is frozen whole.
     rate: messages a second for this campaign alone, under its sender's; None is the sender's.
     media: `{content field: file id}` of local files that were uploaded once.
     """
@@ -74,6 +75,7 @@ class Campaign(models.Model):
     generation = models.PositiveIntegerField(default=0)
     batch_size = models.PositiveIntegerField(default=1000)
     snapshot_after = models.BigIntegerField(default=0)
+    prepared = models.BooleanField(default=False)
     recipients = models.PositiveIntegerField(default=0)
     scheduled_at = models.DateTimeField(null=True)
     missed = models.CharField(max_length=4, choices=MissedPolicy.choices, default=MissedPolicy.ASK)

@@ -35,6 +35,8 @@ GENERAL = (
 """Two kinds of workers, so that a big broadcast never keeps a bot's answer waiting."""
 
 CONCURRENCY = 2
+LANES_AT_ONCE = 16
+"""A lane waits more than it works: one process drives many, in threads that share one event loop."""
 
 
 def up(
@@ -104,13 +106,22 @@ def _children(current: Config, *, senders: int, workers: int, web: bool) -> Iter
         yield Child("web", _longwave("web"), before=partial(check_port, current))
     yield Child("beat", _longwave("beat"))
     for number in range(1, senders + 1):
-        yield _worker(f"send-{number}", SENDING)
+        yield _worker(f"send-{number}", SENDING, "threads", LANES_AT_ONCE)
     for number in range(1, workers + 1):
-        yield _worker(f"general-{number}", GENERAL)
+        yield _worker(f"general-{number}", GENERAL, "prefork", CONCURRENCY)
 
 
-def _worker(name: str, queues: tuple[str, ...]) -> Child:
-    options = ("--queues", ",".join(queues), "--concurrency", str(CONCURRENCY), "--name", name)
+def _worker(name: str, queues: tuple[str, ...], pool: str, concurrency: int) -> Child:
+    options = (
+        "--queues",
+        ",".join(queues),
+        "--pool",
+        pool,
+        "--concurrency",
+        str(concurrency),
+        "--name",
+        name,
+    )
     return Child(name, _longwave("worker", *options), rank=0, holds_work=True)
 
 

@@ -65,6 +65,11 @@ def ping(path: Path) -> bool:
     return _ask(path, b"PING").startswith(b"+PONG")
 
 
+def flush(path: Path) -> None:
+    """Make it lose everything: what the demo and the tests do to it."""
+    _ask(path, b"FLUSHALL")
+
+
 def _wait_until_silent(path: Path, *, give_up_after: float = 5.0) -> None:
     deadline = time.monotonic() + give_up_after
     while ping(path):

@@ -1,0 +1,30 @@
+"""After a cancel: what was not sent is marked so, batch by batch, once no lane works on it."""
+
+from django.db import transaction
+
+from longwave.campaigns import ledger
+from longwave.campaigns.models import Batch, BatchState, Delivery, DeliveryState
+
+
+def clear(campaign_id: int) -> bool:
+    """Mark every pending delivery cancelled; False while lanes still hold batches."""
+    for batch in ledger.available(campaign_id).iterator():
+        _clear_batch(batch.pk)
+    waiting = Batch.objects.filter(campaign_id=campaign_id, state=BatchState.OPEN)
+    for batch_id in waiting.values_list("pk", flat=True):
+        _clear_batch(batch_id)  # those whose retries are not due yet
+    return not Batch.objects.filter(campaign_id=campaign_id).exclude(state=BatchState.DONE).exists()
+
+
+def _clear_batch(batch_id: int) -> None:
+    with transaction.atomic():
+        batch = Batch.objects.select_for_update().select_related("campaign").get(pk=batch_id)
+        if batch.state == BatchState.LEASED and not ledger.available(batch.campaign_id).filter(pk=batch_id):
+            return
+        ledger.orphan(batch.campaign, batch_id)
+        rows = Delivery.objects.filter(batch_id=batch_id, state=DeliveryState.PENDING)
+        rows.update(state=DeliveryState.CANCELLED, retry_at=None)
+        Batch.objects.filter(pk=batch_id).update(
+            state=BatchState.DONE, owner="", lease_until=None, due_at=None
+        )
+        ledger.recount(batch_id)

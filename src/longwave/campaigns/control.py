@@ -1,0 +1,132 @@
+"""What a lane must know while it sends: whether it may go on, how fast, and when the campaign has to stop itself."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Literal
+
+from django.db.models import Sum
+
+from longwave.campaigns import checks, lifecycle
+from longwave.campaigns.ledger import BUCKET_SECONDS
+from longwave.campaigns.models import Batch, Bucket, Campaign, CampaignState, DeliveryState, ErrorTally
+from longwave.core import breaker
+from longwave.core.errors import Conflict
+from longwave.core.slots import Rate
+from longwave.senders.models import Sender, SenderStatus
+from longwave.senders.notify import notify_admins
+from longwave.senders.senders import limits, mark_broken
+
+BUCKETS_READ = 600
+"""Chart rows the breaker looks back over: at one outcome a second, twenty times its window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """Why a lane stops: its turn is over, nothing is left, or somebody said so."""
+
+    kind: Literal["turn", "idle", "stopping", "lost", "state", "broken"]
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """One look at the campaign and its sender. proven: something was delivered, so the content is no nonsense."""
+
+    campaign: Campaign
+    limits: tuple[Rate, ...]
+    burst_guard: float
+    proven: bool
+
+    @classmethod
+    def read(cls, campaign_id: int) -> "Control":
+        """Look now."""
+        campaign = Campaign.objects.select_related("sender").get(pk=campaign_id)
+        sent = Batch.objects.filter(campaign_id=campaign_id, sent__gt=0)
+        return cls(
+            campaign=campaign,
+            limits=tuple(
+                limits(campaign.sender, "bulk", campaign_id=campaign.pk, campaign_rate=campaign.rate)
+            ),
+            burst_guard=campaign.sender.burst_guard,
+            proven=sent.exists(),
+        )
+
+    def halts(self, generation: int) -> Halt | None:
+        """Whether a lane of this generation must stop."""
+        if self.campaign.state != CampaignState.RUNNING or self.campaign.generation != generation:
+            return Halt("state", f"the campaign is {self.campaign.state}")
+        if self.campaign.sender.status != SenderStatus.ACTIVE:
+            return Halt("broken", self.campaign.sender.status_reason)
+        return None
+
+    @staticmethod
+    def judge(campaign_id: int) -> None:
+        """Pause the campaign, with the reason, when its outcomes say so."""
+        campaign = Campaign.objects.select_related("sender").get(pk=campaign_id)
+        reason = _why_stop(campaign)
+        if reason is not None:
+            stop(campaign, reason)
+
+
+def stop(campaign: Campaign, reason: str) -> None:
+    """Pause for a reason that the engine found, and tell the admins. Another lane may have been first."""
+    try:
+        lifecycle.pause(campaign.pk, reason)
+    except Conflict:
+        return
+    notify_admins(campaign.sender, f"Campaign {campaign.pk} ({campaign.name}) is paused: {reason}")
+
+
+def break_sender(sender: Sender, reason: str) -> None:
+    """The provider refuses the sender itself: it and every campaign that sends through it stop at once."""
+    mark_broken(sender.pk, reason)
+    for campaign in Campaign.objects.filter(sender=sender, state=CampaignState.RUNNING).select_related(
+        "sender"
+    ):
+        stop(campaign, f"sender {sender.name} is refused: {reason}")
+
+
+def _why_stop(campaign: Campaign) -> str | None:
+    tallies = ErrorTally.objects.filter(campaign=campaign).order_by("-count")
+    refusals = {t.text: t.count for t in tallies if t.outcome == DeliveryState.REJECTED}
+    sent = Batch.objects.filter(campaign=campaign).aggregate(n=Sum("sent"))["n"] or 0
+    condemned = breaker.condemned_at_opening(sent, refusals)
+    if condemned is not None:
+        return f"the first {breaker.OPENING_ERRORS} sends were all refused: {condemned}"
+    rate = breaker.verdict(_newest_first(campaign), campaign.failure_limit)
+    if rate is not None:
+        commonest = [f"{t.text} ({t.count}×)" for t in tallies if t.outcome in FAILURES][:3]
+        return f"{rate:.0%} of the latest sends failed (limit {campaign.failure_limit:.0%}): {'; '.join(commonest)}"
+    if campaign.paid and campaign.stars_budget is not None and stars_spent(campaign) >= campaign.stars_budget:
+        return f"the budget of {campaign.stars_budget} Stars is spent"
+    return None
+
+
+def stars_spent(campaign: Campaign) -> float:
+    """Stars that its messages have cost so far: in each ten seconds, those above the free rate."""
+    sent = Bucket.objects.filter(campaign=campaign, outcome=DeliveryState.SENT).values_list(
+        "count", flat=True
+    )
+    free = checks.FREE_RATE * BUCKET_SECONDS
+    return sum(max(0.0, count - free) for count in sent) * checks.STARS_PER_MESSAGE
+
+
+FAILURES = (DeliveryState.REJECTED, DeliveryState.FAILED)
+
+
+def _newest_first(campaign: Campaign) -> list[breaker.Tally]:
+    """What the breaker counts, per ten seconds, latest first.
+
+    After a resume it begins with the next ten seconds: what led to the pause has been judged already.
+    """
+    rows = Bucket.objects.filter(campaign=campaign).order_by("-at")
+    if campaign.generation > 1:
+        rows = rows.filter(at__gt=int(campaign.state_at.timestamp()) // BUCKET_SECONDS)
+    by_time: dict[int, dict[str, int]] = defaultdict(dict)
+    for row in rows[:BUCKETS_READ]:
+        by_time[row.at][row.outcome] = row.count
+    found = []
+    for at in sorted(by_time, reverse=True):
+        failures = sum(by_time[at].get(state, 0) for state in FAILURES)
+        found.append(breaker.Tally(failures, failures + by_time[at].get(DeliveryState.SENT, 0)))
+    return found

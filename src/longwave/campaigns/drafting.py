@@ -1,0 +1,168 @@
+"""Before a campaign starts: write it down, look at it, try it on somebody."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from longwave import channels
+from longwave.campaigns import checks, lifecycle, preparing
+from longwave.campaigns.ledger import template_fields
+from longwave.campaigns.models import Campaign, OnUnknown
+from longwave.channels.base import Recipient
+from longwave.contacts import segments
+from longwave.contacts.models import Contact, ContactList
+from longwave.core.errors import InvalidInput, Problem
+from longwave.senders.models import Sender
+from longwave.senders.notify import notify
+
+PREVIEWED = 20
+"""Contacts that a preview renders a personal message for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Everything a person says of a new campaign."""
+
+    sender: Sender
+    content: Mapping[str, Any]
+    contact_list: ContactList | None = None
+    segment: Mapping[str, Any] | None = None
+    name: str = ""
+    rate: float | None = None
+    on_unknown: str = OnUnknown.SKIP
+    paid: bool = False
+    stars_budget: int | None = None
+    failure_limit: float = 0.10
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What starting now would mean. seconds is None without a limit; stars is 0 unless paid."""
+
+    recipients: int
+    messages: int
+    rate: float | None
+    seconds: float | None
+    stars: float
+
+
+def create(draft: Draft) -> Campaign:
+    """Store a draft. Raises InvalidInput with everything that is wrong about it."""
+    channel = channels.get(draft.sender.channel)
+    content = channel.parse(draft.content)
+    problems = [*channel.check(content, paid=draft.paid), *_draft_problems(draft)]
+    campaign = Campaign(
+        name=draft.name or _name_from(draft.content),
+        sender=draft.sender,
+        contact_list=draft.contact_list,
+        segment=dict(draft.segment) if draft.segment is not None else None,
+        content=_with_absolute_paths(channel.to_json(content)),
+        rate=draft.rate,
+        on_unknown=draft.on_unknown,
+        paid=draft.paid,
+        stars_budget=draft.stars_budget,
+        failure_limit=draft.failure_limit,
+    )
+    problems += checks.paid_problems(campaign)
+    if problems:
+        raise InvalidInput(*problems)
+    checks.rate(draft.rate, draft.sender)
+    campaign.save()
+    return lifecycle.get(campaign.pk)
+
+
+def estimate(campaign: Campaign) -> Estimate:
+    """Recipients, duration at the rate, and Stars, as of now."""
+    recipients = campaign.recipients if campaign.prepared else preparing.audience_of(campaign).count()
+    messages = recipients * _weight(campaign)
+    rate = checks.effective_rate(campaign)
+    stars = checks.stars(messages, rate) if campaign.paid else 0.0
+    return Estimate(recipients, messages, rate, messages / rate if rate else None, stars)
+
+
+def preview(campaign: Campaign) -> list[Problem]:
+    """What is wrong with the message as the first contacts of its audience would get it."""
+    channel = channels.get(campaign.sender.channel)
+    content = channel.parse(campaign.content)
+    if not channel.templates(content):
+        return []
+    found: list[Problem] = []
+    for contact in preparing.audience_of(campaign).order_by("pk")[:PREVIEWED]:
+        recipient = recipient_of(contact)
+        for problem in channel.preview(content, recipient, paid=campaign.paid):
+            found.append(Problem(f"{problem.field} for {contact.address}", problem.value, problem.remedy))
+    return found
+
+
+def test(campaign: Campaign, addresses: Sequence[str]) -> list[int]:
+    """Send it now, as it stands, to a few chats; the jobs' ids. Their attributes fill its templates."""
+    checks.ready_to_start(campaign)
+    if not addresses:
+        raise InvalidInput(Problem("to", [], "name at least one chat to send the test to"))
+    known = {
+        c.address: c for c in Contact.objects.filter(channel=campaign.sender.channel, address__in=addresses)
+    }
+    jobs = []
+    for address in addresses:
+        contact = known.get(address)
+        fields = dict(recipient_of(contact).fields) if contact else {"address": address}
+        jobs.append(notify(campaign.sender, address, campaign.content, fields).id)
+    return jobs
+
+
+def recipient_of(contact: Contact) -> Recipient:
+    """A contact as templates see it."""
+    fields = template_fields(
+        contact.address, contact.attributes, language=contact.language, timezone=contact.timezone
+    )
+    return Recipient(contact.address, fields)
+
+
+def _weight(campaign: Campaign) -> int:
+    channel = channels.get(campaign.sender.channel)
+    return channel.compile(channel.parse(campaign.content), paid=campaign.paid, media=campaign.media).weight
+
+
+def _draft_problems(draft: Draft) -> list[Problem]:
+    problems = []
+    if draft.on_unknown not in OnUnknown.values:
+        allowed = " or ".join(OnUnknown.values)
+        problems.append(Problem("on_unknown", draft.on_unknown, f"must be {allowed}"))
+    if not 0 < draft.failure_limit <= 1:
+        problems.append(
+            Problem("failure_limit", draft.failure_limit, "must be above 0 and at most 1 (0.1 is 10 %)")
+        )
+    if draft.contact_list is None and draft.segment is None:
+        problems.append(Problem("list", None, "say who gets it: a list, a segment, or both"))
+    if draft.contact_list is not None and draft.contact_list.channel != draft.sender.channel:
+        remedy = f"sender {draft.sender.name} sends on {draft.sender.channel}; choose a list of that channel"
+        problems.append(Problem("list", f"{draft.contact_list.name} ({draft.contact_list.channel})", remedy))
+    if draft.segment is not None:
+        try:
+            segments.parse(draft.segment)
+        except InvalidInput as error:
+            problems.extend(error.problems)
+    return problems
+
+
+def _name_from(content: Mapping[str, Any]) -> str:
+    text = str(content.get("text") or content.get("caption") or content.get("kind") or "campaign")
+    return text.strip().splitlines()[0][:60] if text.strip() else "campaign"
+
+
+def _with_absolute_paths(content: dict[str, Any]) -> dict[str, Any]:
+    """Workers run in other folders: a local file is named by its full path."""
+
+    def walk(value: Any) -> Any:
+        if isinstance(value, dict):
+            is_file = set(value) == {"path"} and isinstance(value["path"], str)
+            return (
+                {"path": str(Path(value["path"]).absolute())}
+                if is_file
+                else {k: walk(v) for k, v in value.items()}
+            )
+        return [walk(item) for item in value] if isinstance(value, list) else value
+
+    walked: dict[str, Any] = walk(content)
+    return walked

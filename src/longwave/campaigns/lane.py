@@ -1,0 +1,440 @@
+"""A worker's turn at sending a campaign's batches.
+
+Three loops share one event loop: `_fill` reserves slots and claims deliveries for them, half a second ahead at most;
+`_pace` starts each send at its slot; `_keep` writes outcomes down in bulk and keeps the leases. Every talk with the
+database happens in a thread, so that a slow answer never delays a send.
+
+What a kill -9 leaves behind: claimed rows stay `sending` until the batch's lease runs out, then the next lane names
+them unknown. That is at most half a second of slots, what was in flight, and a tenth of a second of unwritten outcomes.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic
+from typing import TypeVar
+
+import structlog
+
+from longwave import database
+from longwave.campaigns import ledger
+from longwave.campaigns.control import Control, Halt
+from longwave.campaigns.models import Campaign, DeliveryState
+from longwave.campaigns.settling import Pending, Settled, release, settle
+from longwave.channels.base import Connection, Message, Recipient, TemplateError
+from longwave.core import slots
+from longwave.core.outcomes import Outcome, Rejected, SenderBroken, Sent, Throttled, Unknown
+from longwave.jobs import job_context
+from longwave.pacing import ledger as pacing
+
+log = structlog.get_logger("longwave.campaigns")
+T = TypeVar("T")
+
+TURN = 30.0
+"""Seconds after which a lane hands itself on, so that campaigns share the workers."""
+
+LEASE = 10.0
+"""Seconds that a batch stays ours without being renewed."""
+
+LEASE_MARGIN = 1.0
+"""Seconds before the lease's end at which a lane that could not renew it starts nothing any more."""
+
+BLOCK = 250
+"""Deliveries claimed at a time when no rate limits them."""
+
+QUANTUM = 0.25
+"""Seconds' worth of slots claimed at a time at a rate."""
+
+LEAD = 0.03
+"""Seconds between a reservation and its first slot: what claiming the rows takes."""
+
+IN_FLIGHT = 400
+"""Requests of one lane that may wait for their answer at the same time."""
+
+UNPROVEN = 5
+"""Requests in flight until the first one succeeded: bad content costs five errors, not five hundred."""
+
+EARLY_US = 500
+"""A timer has whole milliseconds: a send half of one before its slot is on time."""
+
+FLUSH = 0.1
+"""Seconds between two writings of outcomes."""
+
+TICK = 0.2
+"""Seconds after which any wait looks around again: for a pause, a stop, a new rate."""
+
+HAND_OVER = 1.4
+"""Seconds that a stopping worker waits for answers before it calls them unknown."""
+
+OUTAGE = 120.0
+"""Seconds for which outcomes are kept in memory while the database is away."""
+
+FAILURES = (DeliveryState.REJECTED, DeliveryState.FAILED)
+
+_taking = ThreadPoolExecutor(1, "lane-take")
+_recording = ThreadPoolExecutor(1, "lane-record")
+
+
+async def in_taking_thread(work: Callable[[], T]) -> T:
+    """Ask the database from a coroutine: on the connection that lanes take their work with."""
+    return await asyncio.get_running_loop().run_in_executor(_taking, work)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a lane works with during one turn."""
+
+    campaign_id: int
+    generation: int
+    number: int
+    owner: str
+    compile: Callable[[Campaign], Message]
+    connection: Connection
+    resend_unknown: bool
+    is_paid: bool
+    is_stopping: Callable[[], bool]
+
+
+class Lane:
+    """One turn. `run` returns whether there is more to do."""
+
+    def __init__(self, work: Work, campaign: Campaign, *, turn: float = TURN) -> None:
+        self._work = work
+        self._message = work.compile(campaign)
+        self._loop = asyncio.get_running_loop()
+        # Lanes that started together do not all hand over at the same moment.
+        self._ends = monotonic() + turn * (1 - 0.1 * work.number)
+        self._queue: deque[tuple[float, Pending]] = deque()
+        self._rows: deque[Pending] = deque()
+        self._open: Counter[int] = Counter()
+        self._lease_ends = 0.0  # on the clock of job_context.now(), which counts suspended time
+        self._settled: list[Settled] = []
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Event()
+        self._proven = False
+        self._paced = False
+        self._halt: Halt | None = None
+        self._held_until = 0.0
+        self._held_seconds = 0.0
+        self._offset = slots.ClockOffset()
+        self._hold_key = self._pace_key = ""
+        self._tolerance_us = 0
+        self._late: tuple[int, int] | None = None
+        self._exhausted = False
+        self._looked = 0.0
+
+    async def run(self) -> Halt:
+        """Send until the turn is over, there is nothing left, or something stops it. Leaves nothing `sending`."""
+        fill = self._loop.create_task(self._fill())
+        pace = self._loop.create_task(self._pace())
+        keep = self._loop.create_task(self._keep())
+        try:
+            await asyncio.wait({fill, pace, keep}, return_when=asyncio.FIRST_COMPLETED)
+            while fill.done() and self._queue and self._halt is None and not (pace.done() or keep.done()):
+                await asyncio.sleep(FLUSH / 4)
+        finally:
+            fill.cancel()
+            pace.cancel()
+            self._release_queue()
+            await self._drain()
+            keep.cancel()
+            ended = await asyncio.gather(fill, pace, keep, return_exceptions=True)
+            await self._finish()
+        for error in ended:
+            if isinstance(error, Exception):
+                raise error
+        return self._halt or Halt("idle" if self._exhausted else "turn")
+
+    # --- reserving and claiming ---------------------------------------------------------------------------------------
+
+    async def _fill(self) -> None:
+        while monotonic() < self._ends and self._halt is None:
+            if self._work.is_stopping():
+                self._halt = Halt("stopping")
+            elif self._open and job_context.now() >= self._lease_ends:
+                self._halt = Halt("lost")
+            elif self._wants_more():
+                wait = await self._in_thread(_taking, self._take)
+                if self._exhausted:
+                    return
+                if wait > 0:
+                    await asyncio.sleep(min(wait, TICK))
+            elif monotonic() - self._looked > TICK:
+                await self._in_thread(_taking, self._look)
+            else:
+                await asyncio.sleep(self._until_needed())
+
+    def _wants_more(self) -> bool:
+        if self._is_trying():
+            return not self._queue and not self._in_flight
+        if self._paced and self._queue:
+            return self._queue[-1][0] - monotonic() < slots.BULK_HORIZON - QUANTUM
+        return len(self._queue) < BLOCK
+
+    def _until_needed(self) -> float:
+        """Seconds until more may be wanted: known at a rate, a short while without one."""
+        if self._paced and self._queue and not self._is_trying():
+            ahead = self._queue[-1][0] - monotonic() - (slots.BULK_HORIZON - QUANTUM)
+            return min(max(ahead, 0.003), TICK)
+        return 0.003
+
+    def _look(self) -> Control:
+        """Read what people and breakers have decided meanwhile."""
+        control = database.persist(lambda: Control.read(self._work.campaign_id), give_up_after=OUTAGE)
+        self._looked = monotonic()
+        self._halt = self._halt or control.halts(self._work.generation)
+        self._proven = self._proven or control.proven
+        if self._message.needs_upload and control.campaign.media:
+            self._message = self._work.compile(control.campaign)
+        return control
+
+    def _take(self) -> float:
+        """Reserve slots and claim rows for them; seconds to wait before asking again. Runs in the taking thread."""
+        control = self._look()
+        if self._halt is not None:
+            return 0.0
+        if self._is_trying() and self._work.number > 0:
+            return TICK  # one lane tries the content out
+        if not self._rows and not self._lease_next(control):
+            self._exhausted = True
+            return 0.0
+        return self._claim(control)
+
+    def _lease_next(self, control: Control) -> bool:
+        asked = job_context.now()
+        batch = ledger.lease_batch(control.campaign, self._work.owner, LEASE)
+        if batch is None:
+            return False
+        if not self._open:
+            self._lease_ends = asked + LEASE - LEASE_MARGIN
+        rows = ledger.load(batch.pk, personal=self._message.is_personal)
+        if not rows:
+            ledger.close_batch(control.campaign, batch.pk, self._work.owner)
+            return True
+        self._open[batch.pk] = len(rows)
+        self._rows.extend(rows)
+        return True
+
+    def _claim(self, control: Control) -> float:
+        if not self._rows:
+            return 0.0
+        limits = control.limits
+        pace = next((limit for limit in limits if limit.per_second), None)
+        self._hold_key, self._pace_key = limits[0].key, pace.key if pace else ""
+        self._paced = pace is not None
+        wanted = min(self._quantum(control), len(self._rows))
+        before = monotonic()
+        grant = pacing.reserve(
+            limits,
+            wanted,
+            horizon=slots.BULK_HORIZON,
+            lead=LEAD,
+            weight=self._message.weight,
+            burst_guard=control.burst_guard,
+        )
+        self._offset.add(before, grant.now_us, monotonic())
+        if not grant.count:
+            return self._offset.to_monotonic(grant.wait_until_us) - monotonic()
+        self._tolerance_us = round(control.burst_guard * 1e6) - self._offset.uncertainty_us - EARLY_US
+        rows = [self._rows[i] for i in range(grant.count)]
+        if not ledger.claim(rows[0].batch_id, self._work.owner, rows):
+            self._lose_batch(rows[0].batch_id)
+            return 0.0
+        start, gap = self._offset.to_monotonic(grant.start_us), grant.spacing_us / 1e6
+        for index, row in enumerate(rows):
+            self._rows.popleft()
+            self._queue.append((start + index * gap if self._paced else 0.0, row))
+        self._loop.call_soon_threadsafe(self._room.set)
+        return 0.0
+
+    def _quantum(self, control: Control) -> int:
+        if self._is_trying():
+            return self._most_at_once()
+        rates = [limit.per_second for limit in control.limits if limit.per_second]
+        return min(BLOCK, max(1, int(min(rates) * QUANTUM))) if rates else BLOCK
+
+    def _lose_batch(self, batch_id: int) -> None:
+        """Somebody else has the batch: what was claimed of it stays on record, the rest is theirs."""
+        log.warning("lane_lost_batch", campaign=self._work.campaign_id, batch=batch_id)
+        self._open[batch_id] -= len(self._rows)
+        self._rows.clear()
+
+    # --- sending ------------------------------------------------------------------------------------------------------
+
+    async def _pace(self) -> None:
+        while True:
+            if not self._queue or len(self._in_flight) >= self._most_at_once():
+                self._room.clear()
+                await self._room.wait()
+                continue
+            at, row = self._queue[0]
+            now = monotonic()
+            if at - now > EARLY_US / 1e6:
+                await asyncio.sleep(min(at - now, TICK))
+                continue
+            if self._halt is not None or now < self._held_until or job_context.now() >= self._lease_ends:
+                self._release_queue()
+                continue
+            self._queue.popleft()
+            if at and (now - at) * 1e6 > slots.MAX_LATE_US:
+                self._settled.append(release(row))
+                continue
+            if at:
+                self._note_lateness(at, now)
+            self._launch(row)
+
+    def _is_trying(self) -> bool:
+        """Until something was delivered, and local files were uploaded with it, the lane feels its way."""
+        return not self._proven or self._message.needs_upload
+
+    def _most_at_once(self) -> int:
+        if self._message.needs_upload:
+            return 1
+        return IN_FLIGHT if self._proven else UNPROVEN
+
+    def _note_lateness(self, slot: float, now: float) -> None:
+        owed = slots.debt(round((now - slot) * 1e6), self._tolerance_us)
+        if owed and (self._late is None or owed > self._late[0]):
+            if self._late is None:
+                self._loop.call_later(0.02, self._pay_debt)
+            self._late = (owed, self._offset.to_database(slot))
+
+    def _pay_debt(self) -> None:
+        if self._late is not None:
+            (owed, slot_us), self._late = self._late, None
+            self._in_background(lambda: pacing.push(self._pace_key, owed, slot_us=slot_us))
+
+    def _launch(self, row: Pending) -> None:
+        task = self._loop.create_task(self._send(row))
+        self._in_flight.add(task)
+        task.add_done_callback(self._landed)
+
+    def _landed(self, task: "asyncio.Task[None]") -> None:
+        self._in_flight.discard(task)
+        self._room.set()
+
+    async def _send(self, row: Pending) -> None:
+        message, recipient = self._message, Recipient(row.address, row.fields)
+        try:
+            if message.needs_upload:
+                outcome = await self._upload(message, recipient)
+            else:
+                outcome = await self._work.connection.send(message, message.render(recipient))
+        except TemplateError as error:
+            outcome = Rejected(str(error))
+        except asyncio.CancelledError:
+            outcome = Unknown("the worker was stopped before the answer came")
+        self._settle(row, outcome)
+
+    async def _upload(self, message: Message, recipient: Recipient) -> Outcome:
+        """Local files travel once, with the first delivery; the others use the ids they got."""
+        outcome, media = await self._work.connection.upload(message, recipient)
+        if isinstance(outcome, Sent):
+            await self._in_thread(_taking, lambda: self._keep_media(dict(media)))
+        return outcome
+
+    def _keep_media(self, media: dict[str, str]) -> None:
+        database.persist(lambda: ledger.keep_media(self._work.campaign_id, media), give_up_after=OUTAGE)
+        self._look()
+
+    def _settle(self, row: Pending, outcome: Outcome) -> None:
+        match outcome:
+            case Sent():
+                self._proven = True
+            case Throttled(retry_after):
+                self._held_until = max(self._held_until, monotonic() + retry_after)
+                self._in_background(lambda: self._hold(retry_after))
+            case SenderBroken(reason):
+                self._halt = self._halt or Halt("broken", reason)
+        self._settled.append(settle(row, outcome, resend_unknown=self._work.resend_unknown))
+
+    def _hold(self, seconds: float) -> None:
+        self._held_seconds += pacing.hold(self._hold_key, seconds, "the provider asked to wait")
+
+    def _release_queue(self) -> None:
+        self._settled.extend(release(row) for _, row in self._queue)
+        self._queue.clear()
+
+    async def _drain(self) -> None:
+        """Wait for the answers in flight: for all of them at a turn's end, shortly when the worker stops."""
+        while self._in_flight:
+            patience = HAND_OVER if self._work.is_stopping() else TICK
+            done, _ = await asyncio.wait(self._in_flight, timeout=patience)
+            if self._work.is_stopping() and not done:
+                for task in self._in_flight:
+                    task.cancel()
+
+    # --- writing down -------------------------------------------------------------------------------------------------
+
+    async def _keep(self) -> None:
+        renewed = monotonic()
+        while True:
+            await asyncio.sleep(FLUSH)
+            await self._flush()
+            if monotonic() - renewed > LEASE / 5:
+                renewed = monotonic()
+                await self._renew()
+
+    async def _flush(self) -> None:
+        settled, self._settled = self._settled, []
+        held, self._held_seconds = self._held_seconds, 0.0
+        if settled or held:
+            await self._in_thread(_recording, lambda: self._record(settled, held))
+
+    def _record(self, settled: list[Settled], held: float) -> None:
+        campaign_id = self._work.campaign_id
+        database.persist(lambda: ledger.record(campaign_id, settled, held), give_up_after=OUTAGE)
+        for item in settled:
+            self._open[item.batch_id] -= 1
+        if self._work.is_paid or any(s.state in FAILURES for s in settled):
+            database.persist(lambda: Control.judge(campaign_id), give_up_after=OUTAGE)
+        for batch_id in [b for b, count in self._open.items() if count <= 0 and not self._is_current(b)]:
+            del self._open[batch_id]
+            self._close(batch_id)
+
+    def _is_current(self, batch_id: int) -> bool:
+        return bool(self._rows) and self._rows[0].batch_id == batch_id
+
+    def _close(self, batch_id: int) -> None:
+        def close() -> None:
+            campaign = Campaign.objects.get(pk=self._work.campaign_id)
+            ledger.close_batch(campaign, batch_id, self._work.owner)
+
+        database.persist(close, give_up_after=OUTAGE)
+
+    async def _renew(self) -> None:
+        asked = job_context.now()
+        batches = list(self._open)
+        if not batches:
+            return
+
+        def renew() -> int:
+            return database.persist(
+                lambda: ledger.renew(batches, self._work.owner, LEASE), give_up_after=OUTAGE
+            )
+
+        if await self._in_thread(_recording, renew) == len(batches):
+            self._lease_ends = asked + LEASE - LEASE_MARGIN
+
+    async def _finish(self) -> None:
+        """Write down the last outcomes and give every batch back."""
+        await self._flush()
+        for batch_id in list(self._open):
+            await self._in_thread(_recording, partial(self._close, batch_id))
+
+    def _in_thread(self, thread: ThreadPoolExecutor, work: Callable[[], T]) -> "asyncio.Future[T]":
+        return self._loop.run_in_executor(thread, work)
+
+    def _in_background(self, work: Callable[[], object]) -> None:
+        """Do it in the taking thread; an error is logged, and stops nothing."""
+
+        def attempt() -> None:
+            try:
+                database.persist(work, give_up_after=OUTAGE)
+            except Exception:
+                log.exception("lane_background_failed", campaign=self._work.campaign_id)
+
+        self._in_thread(_taking, attempt)

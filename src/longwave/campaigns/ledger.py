@@ -1,0 +1,397 @@
+"""The campaign ledger's SQL: freeze, lease, claim, record, recover. The hot statements of Longwave, on three databases.
+
+Rows travel to the database as one JSON parameter: one statement text for any number of rows, parsed in C on the
+other side, while Python's lock is free for the sending loop.
+"""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import orjson
+from django.db import connection, transaction
+from django.db.models import F, Max, Min, Q, QuerySet
+from django.db.models.functions import Now
+
+from longwave import database
+from longwave.campaigns.models import Batch, BatchState, Campaign, CampaignState, Delivery, DeliveryState
+from longwave.campaigns.settling import Pending, Settled
+from longwave.contacts import status as contact_status
+from longwave.contacts.models import Contact
+
+BUCKET_SECONDS = 10
+ERROR_TEXTS_KEPT = 50
+"""Different error texts counted per campaign and outcome; further ones are counted together."""
+
+OTHER_ERRORS = "(other errors)"
+
+_NOW = {
+    "sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')",
+    "postgresql": "clock_timestamp()",
+    "mysql": "UTC_TIMESTAMP(6)",
+}
+_IN_SECONDS = {
+    "sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', '+' || v.delay || ' seconds')",
+    "postgresql": "clock_timestamp() + v.delay * interval '1 second'",
+    "mysql": "TIMESTAMPADD(MICROSECOND, v.delay * 1000000, UTC_TIMESTAMP(6))",
+}
+_ROWS = {
+    "sqlite": "(SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS attempt,"
+    " json_extract(value, '$[2]') AS message_id, json_extract(value, '$[3]') AS error,"
+    " json_extract(value, '$[4]') AS delay, json_extract(value, '$[5]') AS address FROM json_each(%s)) AS v",
+    "postgresql": "(SELECT (e->>0)::bigint AS id, (e->>1)::int AS attempt, e->>2 AS message_id,"
+    " e->>3 AS error, (e->>4)::float AS delay, e->>5 AS address FROM json_array_elements(%s::json) AS e) AS v",
+    "mysql": "JSON_TABLE(%s, '$[*]' COLUMNS (id BIGINT PATH '$[0]', attempt INT PATH '$[1]',"
+    " message_id VARCHAR(190) PATH '$[2]', error VARCHAR(255) PATH '$[3]', delay DOUBLE PATH '$[4]',"
+    " address VARCHAR(190) PATH '$[5]')) AS v",
+}
+
+
+# --- freezing the audience -------------------------------------------------------------------------------------------
+
+
+def freeze_chunk(campaign: Campaign, audience: "QuerySet[Contact]") -> int:
+    """Freeze the next `batch_size` contacts as one batch; how many there were. 0 means the audience is frozen whole.
+
+    One transaction: killed anywhere, the chunk is either frozen and `snapshot_after` moved, or neither.
+    """
+    with transaction.atomic():
+        mine = Campaign.objects.select_for_update().get(pk=campaign.pk)
+        if mine.state != CampaignState.PREPARING:
+            return 0
+        number = (Batch.objects.filter(campaign=mine).aggregate(last=Max("number"))["last"] or 0) + 1
+        batch = Batch.objects.create(campaign=mine, number=number, size=0)
+        chunk = audience.filter(pk__gt=mine.snapshot_after).order_by("pk").values_list("pk", "address")
+        sql, params = chunk[: mine.batch_size].query.sql_with_params()
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO longwave_delivery (campaign_id, batch_id, contact_id, address, state, attempt, tries)"
+                f" SELECT %s, %s, chosen.*, 'pending', 0, 0 FROM ({sql}) AS chosen",
+                [mine.pk, batch.pk, *params],
+            )
+            frozen = cursor.rowcount
+        if not frozen:
+            batch.delete()
+            return 0
+        last = Delivery.objects.filter(batch=batch).aggregate(last=Max("contact_id"))["last"]
+        Batch.objects.filter(pk=batch.pk).update(size=frozen)
+        Campaign.objects.filter(pk=mine.pk).update(snapshot_after=last, recipients=F("recipients") + frozen)
+    return int(frozen)
+
+
+# --- leasing batches --------------------------------------------------------------------------------------------------
+
+
+def available(campaign_id: int) -> "QuerySet[Batch]":
+    """Batches that a lane may lease now: open and due, or leased by somebody whose lease ran out."""
+    is_due = Q(due_at=None) | Q(due_at__lte=Now())
+    is_open = Q(state=BatchState.OPEN) & is_due
+    is_orphan = Q(state=BatchState.LEASED, lease_until__lt=Now())
+    return Batch.objects.filter(Q(campaign_id=campaign_id) & (is_open | is_orphan)).order_by("number")
+
+
+def lease_batch(campaign: Campaign, owner: str, seconds: float) -> Batch | None:
+    """Lease the next batch for `seconds`; None when there is none to lease now.
+
+    Taking over from a lane that died turns its `sending` rows into `unknown`, or back into `pending` where the
+    campaign's policy is to resend, in the same transaction.
+    """
+    for batch in available(campaign.pk)[:5]:
+        if _take_lease(campaign, batch, owner, seconds):
+            return batch
+    return None
+
+
+def _take_lease(campaign: Campaign, batch: Batch, owner: str, seconds: float) -> bool:
+    with transaction.atomic():
+        taken = available(campaign.pk).filter(pk=batch.pk, owner=batch.owner).order_by()
+        lease_until = Now() + _seconds(seconds)
+        if not taken.update(state=BatchState.LEASED, owner=owner, lease_until=lease_until, due_at=None):
+            return False
+        if batch.state == BatchState.LEASED:
+            orphan(campaign, batch.pk)
+    return True
+
+
+def orphan(campaign: Campaign, batch_id: int) -> int:
+    """The rows a dead lane left `sending`: named unknown, or sent again, as the campaign's policy says."""
+    rows = Delivery.objects.filter(batch_id=batch_id, state=DeliveryState.SENDING)
+    if campaign.on_unknown == "resend":
+        return rows.update(state=DeliveryState.PENDING, retry_at=None)
+    count = rows.update(
+        state=DeliveryState.UNKNOWN, outcome_at=Now(), error="the worker died while it was being sent"
+    )
+    if count:
+        recount(batch_id)
+        _add_buckets(campaign.pk, {DeliveryState.UNKNOWN: count})
+    return count
+
+
+def renew(batch_ids: Sequence[int], owner: str, seconds: float) -> int:
+    """Prolong leases; how many of them were still ours."""
+    mine = Batch.objects.filter(pk__in=batch_ids, owner=owner, state=BatchState.LEASED)
+    return mine.update(lease_until=Now() + _seconds(seconds))
+
+
+def close_batch(campaign: Campaign, batch_id: int, owner: str) -> bool:
+    """Give a batch back: done when every row has its outcome, else open again, due when its next retry is."""
+    with transaction.atomic():
+        batch = (
+            Batch.objects.select_for_update()
+            .filter(pk=batch_id, owner=owner, state=BatchState.LEASED)
+            .first()
+        )
+        if batch is None:
+            return False
+        orphan(campaign, batch_id)  # rows of an even older lane, claimed as its lease ran out
+        open_rows = Delivery.objects.filter(batch_id=batch_id, state=DeliveryState.PENDING)
+        soonest = open_rows.aggregate(ready=Min("retry_at", default=None))["ready"]
+        has_ready = open_rows.filter(Q(retry_at=None) | Q(retry_at__lte=Now())).exists()
+        is_done = not has_ready and soonest is None
+        Batch.objects.filter(pk=batch_id).update(
+            state=BatchState.DONE if is_done else BatchState.OPEN,
+            owner="",
+            lease_until=None,
+            due_at=None if has_ready else soonest,
+        )
+        recount(batch_id)
+    return True
+
+
+def expire_owner(prefix: str) -> int:
+    """End the leases of a worker that is known to be dead, so that its batches can be taken over at once."""
+    leased = Batch.objects.filter(state=BatchState.LEASED, owner__startswith=prefix)
+    return leased.update(lease_until=Now() - _seconds(1))
+
+
+def recount(batch_id: int) -> None:
+    """Make a batch's counters what its rows say: after anything but the plain way through."""
+    states = Counter(Delivery.objects.filter(batch_id=batch_id).values_list("state", flat=True))
+    Batch.objects.filter(pk=batch_id).update(**{name: states.get(name, 0) for name in COUNTED})
+
+
+COUNTED = ("sent", "gone", "rejected", "failed", "unknown", "skipped", "cancelled")
+
+
+# --- claiming ---------------------------------------------------------------------------------------------------------
+
+
+def load(batch_id: int, *, personal: bool) -> list[Pending]:
+    """The rows of a batch that may be claimed now, in order, with the contact's fields where the message needs them."""
+    columns = "d.id, d.contact_id, d.address, d.attempt, d.tries"
+    tables = "longwave_delivery d"
+    if personal:
+        columns += ", c.attributes, c.language, c.timezone"
+        tables += " JOIN longwave_contact c ON c.id = d.contact_id"
+    now = _NOW[database.dialect()]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {columns} FROM {tables} WHERE d.batch_id = %s AND d.state = 'pending'"
+            f" AND (d.retry_at IS NULL OR d.retry_at <= {now}) ORDER BY d.id",
+            [batch_id],
+        )
+        rows = cursor.fetchall()
+    return [
+        Pending(row[0], batch_id, row[1], row[2], row[3], row[4], _fields(row) if personal else {})
+        for row in rows
+    ]
+
+
+def _fields(row: Sequence[Any]) -> dict[str, Any]:
+    attributes = orjson.loads(row[5]) if isinstance(row[5], str | bytes) else row[5]
+    return template_fields(row[2], attributes, language=row[6], timezone=row[7])
+
+
+def template_fields(
+    address: str, attributes: Mapping[str, Any], *, language: str, timezone: str
+) -> dict[str, Any]:
+    """What a template may use of a contact: its attributes by their names, and its own fields."""
+    return {**attributes, "address": address, "language": language, "timezone": timezone}
+
+
+_CLAIM = {
+    "sqlite": "UPDATE longwave_delivery SET state = 'sending', attempt = attempt + 1"
+    " WHERE id IN (SELECT value FROM json_each(%s)) AND state = 'pending' AND EXISTS (SELECT 1 FROM longwave_batch b"
+    " WHERE b.id = %s AND b.owner = %s AND b.state = 'leased' AND b.lease_until > {now})",
+    "postgresql": "UPDATE longwave_delivery SET state = 'sending', attempt = attempt + 1"
+    " WHERE id = ANY(ARRAY(SELECT e::text::bigint FROM json_array_elements(%s::json) AS e)) AND state = 'pending'"
+    " AND EXISTS (SELECT 1 FROM longwave_batch b"
+    " WHERE b.id = %s AND b.owner = %s AND b.state = 'leased' AND b.lease_until > {now})",
+    "mysql": "UPDATE longwave_delivery d JOIN JSON_TABLE(%s, '$[*]' COLUMNS (id BIGINT PATH '$')) AS v ON d.id = v.id"
+    " JOIN longwave_batch b ON b.id = %s AND b.owner = %s AND b.state = 'leased' AND b.lease_until > {now}"
+    " SET d.state = 'sending', d.attempt = d.attempt + 1 WHERE d.state = 'pending'",
+}
+
+
+def claim(batch_id: int, owner: str, rows: Sequence[Pending]) -> bool:
+    """Mark rows `sending`, all or none. False when the lease is not ours any more: then nothing may be sent."""
+    name = database.dialect()
+    ids = orjson.dumps([row.id for row in rows]).decode()
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(_CLAIM[name].format(now=_NOW[name]), [ids, batch_id, owner])
+            if cursor.rowcount == len(rows):
+                return True
+        transaction.set_rollback(True)
+    return False
+
+
+def keep_media(campaign_id: int, media: Mapping[str, str]) -> None:
+    """Remember the provider's ids of files that were uploaded."""
+    Campaign.objects.filter(pk=campaign_id).update(media=dict(media))
+
+
+# --- recording --------------------------------------------------------------------------------------------------------
+
+_SETTLE = {
+    "sqlite": "UPDATE longwave_delivery SET state = %s, message_id = v.message_id, error = v.error, outcome_at = {now}"
+    " FROM {rows} WHERE longwave_delivery.id = v.id AND longwave_delivery.attempt = v.attempt"
+    " AND longwave_delivery.state {guard}",
+    "mysql": "UPDATE longwave_delivery d JOIN {rows} ON d.id = v.id AND d.attempt = v.attempt"
+    " SET d.outcome_at = {now}, d.message_id = v.message_id, d.error = v.error, d.state = %s WHERE d.state {guard}",
+}
+_DEFER = {
+    "sqlite": "UPDATE longwave_delivery SET state = 'pending', tries = longwave_delivery.tries + %s, error = v.error,"
+    " retry_at = {later}, address = COALESCE(v.address, longwave_delivery.address)"
+    " FROM {rows} WHERE longwave_delivery.id = v.id AND longwave_delivery.attempt = v.attempt"
+    " AND longwave_delivery.state {guard}",
+    "mysql": "UPDATE longwave_delivery d JOIN {rows} ON d.id = v.id AND d.attempt = v.attempt"
+    " SET d.tries = d.tries + %s, d.error = v.error, d.retry_at = {later},"
+    " d.address = COALESCE(v.address, d.address), d.state = 'pending' WHERE d.state {guard}",
+}
+_SETTLE["postgresql"] = _SETTLE["sqlite"]
+_DEFER["postgresql"] = _DEFER["sqlite"]
+
+_IN_TIME = "= 'sending'"
+_LATE = "IN ('sending', 'unknown', 'pending')"
+"""A late outcome still says what became of its attempt, though the row was given up or queued to be resent."""
+
+
+def record(campaign_id: int, settled: Sequence[Settled], held_seconds: float = 0.0) -> None:
+    """Write outcomes, counters, chart buckets and error tallies in one transaction. Safe to repeat.
+
+    Rows that are not `sending` any more (their lane's lease ran out) are accepted late, and their batch recounted.
+    """
+    by_batch: dict[int, list[Settled]] = defaultdict(list)
+    for item in settled:
+        by_batch[item.batch_id].append(item)
+    with transaction.atomic():
+        landed: Counter[str] = Counter()
+        for batch_id, items in sorted(by_batch.items()):
+            landed += _record_batch(batch_id, items)
+        _mark_contacts(settled)
+        _add_buckets(campaign_id, landed)
+        _add_tallies(campaign_id, settled)
+        if held_seconds:
+            first = Batch.objects.filter(campaign_id=campaign_id, number=1)
+            first.update(held_ms=F("held_ms") + round(held_seconds * 1000))
+
+
+def _record_batch(batch_id: int, items: Iterable[Settled]) -> "Counter[str]":
+    groups: dict[tuple[str, int], list[Settled]] = defaultdict(list)
+    for item in items:
+        groups[item.state, item.tried].append(item)
+    landed: Counter[str] = Counter()
+    is_plain = True
+    for (state, tried), group in groups.items():
+        count = _write(state, tried, group, _IN_TIME)
+        if count != len(group):
+            is_plain = False
+            if state != DeliveryState.PENDING or _may_reopen(batch_id):
+                count += _write(state, tried, group, _LATE)
+        if state in COUNTED:
+            landed[state] += count
+    if not is_plain:
+        recount(batch_id)
+    elif landed:
+        Batch.objects.filter(pk=batch_id).update(**{name: F(name) + n for name, n in landed.items()})
+    return landed
+
+
+def _may_reopen(batch_id: int) -> bool:
+    """Whether rows given back late can still be sent: a batch that was done meanwhile opens again, while its campaign lives."""
+    batch = Batch.objects.select_for_update().select_related("campaign").get(pk=batch_id)
+    if batch.state == BatchState.DONE:
+        if batch.campaign.state not in (CampaignState.RUNNING, CampaignState.PAUSED):
+            return False
+        Batch.objects.filter(pk=batch_id).update(state=BatchState.OPEN)
+    return True
+
+
+def _write(state: str, tried: int, group: Sequence[Settled], guard: str) -> int:
+    name = database.dialect()
+    rows = [[s.delivery_id, s.attempt, s.message_id, s.error, s.delay, s.address] for s in group]
+    table = _DEFER if state == DeliveryState.PENDING else _SETTLE
+    sql = table[name].format(rows=_ROWS[name], now=_NOW[name], later=_IN_SECONDS[name], guard=guard)
+    data = orjson.dumps(rows).decode()
+    first: Any = tried if state == DeliveryState.PENDING else state
+    # UPDATE … FROM names the new value first, UPDATE … JOIN the rows.
+    params = [data, first] if name == "mysql" else [first, data]
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return int(cursor.rowcount)
+
+
+def _mark_contacts(settled: Sequence[Settled]) -> None:
+    gone: dict[str, list[int]] = defaultdict(list)
+    for item in settled:
+        if item.state == DeliveryState.GONE:
+            gone[item.error or ""].append(item.contact_id)
+        if item.address is not None:
+            contact_status.move(item.contact_id, item.address)
+    for reason, contact_ids in gone.items():
+        contact_status.mark_gone(contact_ids, reason)
+
+
+_ADD = {
+    "sqlite": "INSERT INTO {table} ({columns}) VALUES {values}"
+    " ON CONFLICT ({key}) DO UPDATE SET count = {table}.count + excluded.count",
+    "mysql": "INSERT INTO {table} ({columns}) VALUES {values}"
+    " ON DUPLICATE KEY UPDATE count = {table}.count + VALUES(count)",
+}
+_ADD["postgresql"] = _ADD["sqlite"]
+
+
+def _add(table: str, key: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Add to counters, creating those that are not there. In order of key, so that two writers never deadlock."""
+    if not rows:
+        return
+    width = len(rows[0])
+    sql = _ADD[database.dialect()].format(
+        table=table,
+        columns=f"{key}, count",
+        key=key,
+        values=", ".join(["(" + ", ".join(["%s"] * width) + ")"] * len(rows)),
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [value for row in sorted(rows) for value in row])
+
+
+def _add_buckets(campaign_id: int, landed: Mapping[str, int]) -> None:
+    at = int(time.time()) // BUCKET_SECONDS
+    rows = [(campaign_id, at, str(outcome), count) for outcome, count in landed.items() if count]
+    _add("longwave_bucket", "campaign_id, at, outcome", rows)
+
+
+def _add_tallies(campaign_id: int, settled: Sequence[Settled]) -> None:
+    texts = Counter((str(item.label), item.error[:160]) for item in settled if item.error and item.label)
+    if not texts:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT outcome, text FROM longwave_error_tally WHERE campaign_id = %s", [campaign_id])
+        known = set(cursor.fetchall())
+    kept: Counter[tuple[str, str]] = Counter()
+    for (label, text), count in texts.items():
+        is_full = sum(1 for outcome, _ in known if outcome == label) >= ERROR_TEXTS_KEPT
+        kept[label, OTHER_ERRORS if is_full and (label, text) not in known else text] += count
+    _add(
+        "longwave_error_tally",
+        "campaign_id, outcome, text",
+        [(campaign_id, label, text, count) for (label, text), count in kept.items()],
+    )
+
+
+def _seconds(value: float) -> timedelta:
+    return timedelta(seconds=value)

@@ -1,0 +1,168 @@
+"""The verbs of a campaign. Each is one guarded UPDATE: a verb that is not allowed where the campaign stands is refused."""
+
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Coalesce, Now
+
+from longwave.campaigns import checks, ledger
+from longwave.campaigns.models import Batch, BatchState, Campaign, CampaignState, MissedPolicy
+from longwave.campaigns.states import CAMPAIGN
+from longwave.core.errors import Conflict, InvalidInput, NotFound, Problem
+from longwave.jobs.declare import find
+
+
+def get(campaign_id: int) -> Campaign:
+    """The campaign of that number. Raises NotFound."""
+    campaign = Campaign.objects.select_related("sender", "contact_list").filter(pk=campaign_id).first()
+    if campaign is None:
+        raise NotFound(f"There is no campaign {campaign_id}. `longwave campaign list` shows those there are.")
+    return campaign
+
+
+def start(campaign_id: int) -> Campaign:
+    """Freeze the audience and begin to send."""
+    campaign = get(campaign_id)
+    checks.ready_to_start(campaign)
+    with transaction.atomic():
+        moved = _apply("start", campaign_id, reason="", started_at=Now(), generation=F("generation") + 1)
+        submit_prepare(moved)
+    return moved
+
+
+def schedule(campaign_id: int, at: datetime, missed: str = MissedPolicy.ASK) -> Campaign:
+    """Start at a point in time. `missed` says what to do when that time passed while nothing was running."""
+    campaign = get(campaign_id)
+    checks.ready_to_start(campaign)
+    if missed not in MissedPolicy.values:
+        raise InvalidInput(Problem("missed", missed, "must be one of " + ", ".join(MissedPolicy.values)))
+    return _apply("schedule", campaign_id, scheduled_at=at, missed=missed, reason="")
+
+
+def unschedule(campaign_id: int) -> Campaign:
+    """Back to a draft."""
+    return _apply("unschedule", campaign_id, scheduled_at=None, reason="")
+
+
+def miss(campaign_id: int, reason: str) -> Campaign:
+    """A schedule whose time passed unseen: wait, paused, for a decision."""
+    return _apply("miss", campaign_id, reason=reason)
+
+
+def run(campaign_id: int) -> Campaign:
+    """The audience is frozen: send."""
+    with transaction.atomic():
+        campaign = _apply("run", campaign_id, reason="", prepared=True)
+        submit_lanes(campaign)
+    return campaign
+
+
+def fail(campaign_id: int, reason: str) -> Campaign:
+    """It could not be prepared."""
+    return _apply("fail", campaign_id, reason=reason, finished_at=Now())
+
+
+def pause(campaign_id: int, reason: str = "paused by hand") -> Campaign:
+    """Hold still. Lanes stop within a quarter of a second; what was claimed but has not left is given back."""
+    return _apply("pause", campaign_id, reason=reason)
+
+
+def resume(campaign_id: int) -> Campaign:
+    """Go on, where it stopped."""
+    campaign = get(campaign_id)
+    if campaign.sender.status != "active":
+        raise Conflict(
+            f"Sender {campaign.sender.name} is {campaign.sender.status}: {campaign.sender.status_reason}. "
+            f"Mend it, then `longwave sender enable {campaign.sender.name}`."
+        )
+    with transaction.atomic():
+        if campaign.prepared:
+            moved = _apply("resume", campaign_id, reason="", generation=F("generation") + 1)
+            submit_lanes(moved)
+        else:
+            checks.ready_to_start(campaign)
+            started = Coalesce(F("started_at"), Now())
+            moved = _apply(
+                "prepare", campaign_id, reason="", generation=F("generation") + 1, started_at=started
+            )
+            submit_prepare(moved)
+    return moved
+
+
+def cancel(campaign_id: int, reason: str = "cancelled by hand") -> Campaign:
+    """Stop for good. Deliveries that were not sent become `cancelled`; what was sent stays sent."""
+    with transaction.atomic():
+        campaign = _apply("cancel", campaign_id, reason=reason, finished_at=Now())
+        find("campaigns.clear").submit(campaign_id=campaign_id, job_dedupe_key=f"{campaign_id}")
+    return campaign
+
+
+def complete(campaign_id: int) -> bool:
+    """Mark it completed when every batch is done; whether it was this call that did it."""
+    unfinished = Batch.objects.filter(campaign_id=campaign_id).exclude(state=BatchState.DONE)
+    if unfinished.exists():
+        return False
+    mine = Campaign.objects.filter(pk=campaign_id, state__in=CAMPAIGN.sources("complete"))
+    return bool(mine.update(state=CampaignState.COMPLETED, state_at=Now(), finished_at=Now(), reason=""))
+
+
+def reopen(campaign_id: int) -> Campaign:
+    """A completed campaign has deliveries to send again."""
+    with transaction.atomic():
+        campaign = _apply("reopen", campaign_id, reason="", finished_at=None, generation=F("generation") + 1)
+        submit_lanes(campaign)
+    return campaign
+
+
+def set_rate(campaign_id: int, rate: float | None) -> Campaign:
+    """Messages a second for this campaign, from now on; None is its sender's rate."""
+    campaign = get(campaign_id)
+    checks.rate(rate, campaign.sender)
+    if campaign.state in (CampaignState.COMPLETED, CampaignState.CANCELLED, CampaignState.FAILED):
+        raise Conflict(f"Campaign {campaign_id} is {campaign.state}: its rate cannot matter any more.")
+    Campaign.objects.filter(pk=campaign_id).update(rate=rate)
+    return get(campaign_id)
+
+
+def submit_lanes(campaign: Campaign) -> None:
+    """Ring for as many lanes as the campaign can use. A lane that is at work already is not doubled."""
+    wanted = min(LANES, ledger.available(campaign.pk).count())
+    for number in range(wanted):
+        find("campaigns.lane").submit(
+            campaign_id=campaign.pk,
+            number=number,
+            generation=campaign.generation,
+            job_dedupe_key=f"{campaign.pk}:{campaign.generation}:{number}",
+            job_queue=queue_of(campaign),
+        )
+
+
+def queue_of(campaign: Campaign) -> str:
+    """Where its lanes run: the queue of its channel, in its sender's region."""
+    queue = "email" if campaign.sender.channel == "email" else "broadcast"
+    return f"{queue}.{campaign.sender.region}" if campaign.sender.region else queue
+
+
+LANES = 4
+"""Lanes of one campaign: enough to spread over a few workers and to go on when one dies."""
+
+
+def submit_prepare(campaign: Campaign) -> None:
+    find("campaigns.prepare").submit(
+        campaign_id=campaign.pk, job_dedupe_key=f"{campaign.pk}:{campaign.generation}"
+    )
+
+
+def _apply(verb: str, campaign_id: int, **changes: Any) -> Campaign:
+    sources = CAMPAIGN.sources(verb)
+    target = CAMPAIGN.target(verb, sources[0])
+    moved = Campaign.objects.filter(pk=campaign_id, state__in=sources)
+    if not moved.update(state=target, state_at=Now(), **changes):
+        campaign = get(campaign_id)
+        allowed = ", ".join(CAMPAIGN.verbs(CampaignState(campaign.state))) or "nothing"
+        raise Conflict(
+            f"Cannot {verb} campaign {campaign_id}: it is {campaign.state}. What can be done now: {allowed}."
+        )
+    return get(campaign_id)

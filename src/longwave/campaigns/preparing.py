@@ -1,0 +1,39 @@
+"""Freezing an audience: contacts become deliveries, numbered into batches."""
+
+from collections.abc import Callable
+
+from django.db.models import QuerySet
+
+from longwave.campaigns import ledger, lifecycle
+from longwave.campaigns.models import Campaign, CampaignState
+from longwave.contacts import segments
+from longwave.contacts.audience import audience
+from longwave.contacts.models import Contact
+from longwave.core.errors import Conflict
+
+
+def audience_of(campaign: Campaign) -> "QuerySet[Contact]":
+    """The contacts the campaign would go to if it were frozen now."""
+    segment = segments.parse(campaign.segment) if campaign.segment is not None else None
+    return audience(campaign.contact_list, segment, campaign.sender.channel)
+
+
+def freeze(campaign_id: int, *, until: Callable[[], bool]) -> bool:
+    """Freeze chunk by chunk until `until()` says to stop; True when nothing is left to do here.
+
+    Safe to be called again after a kill at any point, and by two workers at once.
+    """
+    campaign = lifecycle.get(campaign_id)
+    contacts = audience_of(campaign)
+    while ledger.freeze_chunk(campaign, contacts):
+        if until():
+            return False
+    try:
+        if lifecycle.get(campaign_id).recipients:
+            lifecycle.run(campaign_id)
+        else:
+            lifecycle.fail(campaign_id, "nobody in its audience can be written to")
+    except Conflict:
+        # Paused or cancelled meanwhile: whoever resumes it prepares it again.
+        return lifecycle.get(campaign_id).state != CampaignState.PREPARING
+    return True

@@ -1,0 +1,57 @@
+"""Second thoughts about deliveries: send the unknown ones again or let them be, and try the failed ones once more."""
+
+from django.db import transaction
+
+from longwave.campaigns import ledger, lifecycle
+from longwave.campaigns.models import Batch, BatchState, Campaign, CampaignState, Delivery, DeliveryState
+from longwave.core.errors import Conflict
+
+OPEN_TO_CHANGE = (CampaignState.RUNNING, CampaignState.PAUSED, CampaignState.COMPLETED)
+
+
+def resend_unknown(campaign_id: int) -> int:
+    """Send the unknown ones again: a few may get it twice. How many there were."""
+    return _change(campaign_id, "unknown", DeliveryState.UNKNOWN, DeliveryState.PENDING)
+
+
+def skip_unknown(campaign_id: int) -> int:
+    """Leave the unknown ones alone for good, as `skipped`. How many there were."""
+    return _change(campaign_id, "unknown", DeliveryState.UNKNOWN, DeliveryState.SKIPPED)
+
+
+def retry_failed(campaign_id: int) -> int:
+    """Try again what was refused or failed, with all tries afresh. How many there were."""
+    failed = _change(campaign_id, "failed", DeliveryState.FAILED, DeliveryState.PENDING)
+    return failed + _change(campaign_id, "rejected", DeliveryState.REJECTED, DeliveryState.PENDING)
+
+
+def _change(campaign_id: int, counter: str, source: DeliveryState, target: DeliveryState) -> int:
+    campaign = lifecycle.get(campaign_id)
+    if campaign.state not in OPEN_TO_CHANGE:
+        raise Conflict(
+            f"Campaign {campaign_id} is {campaign.state}: its deliveries cannot be changed any more."
+        )
+    batches = Batch.objects.filter(campaign=campaign, **{f"{counter}__gt": 0}).values_list("pk", flat=True)
+    changed = sum(_change_batch(batch_id, source, target) for batch_id in list(batches))
+    if changed and target == DeliveryState.PENDING:
+        _go_on(campaign)
+    return changed
+
+
+def _change_batch(batch_id: int, source: DeliveryState, target: DeliveryState) -> int:
+    with transaction.atomic():
+        batch = Batch.objects.select_for_update().get(pk=batch_id)
+        rows = Delivery.objects.filter(batch_id=batch_id, state=source)
+        changed = rows.update(state=target, tries=0, retry_at=None)
+        if target == DeliveryState.PENDING and batch.state != BatchState.LEASED:
+            Batch.objects.filter(pk=batch_id).update(state=BatchState.OPEN, due_at=None)
+        ledger.recount(batch_id)
+    return changed
+
+
+def _go_on(campaign: Campaign) -> None:
+    now = lifecycle.get(campaign.pk)
+    if now.state == CampaignState.COMPLETED:
+        lifecycle.reopen(campaign.pk)
+    elif now.state == CampaignState.RUNNING:
+        lifecycle.submit_lanes(now)

@@ -1,0 +1,347 @@
+"""`longwave campaign …`: create, estimate, test, start, watch, pause, resume, report."""
+
+import json
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from django.utils import timezone
+from rich.console import Console
+from rich.table import Table
+
+from longwave.campaigns import drafting, lifecycle, report, resolving
+from longwave.campaigns.models import Campaign, DeliveryState
+from longwave.contacts import lists, saved_segments, segments
+from longwave.core.errors import InvalidInput, Problem
+from longwave.senders import senders
+
+app = typer.Typer(no_args_is_help=True, help="Create, start, watch, pause and report broadcasts.")
+Id = Annotated[int, typer.Argument(help="The campaign's number.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+@app.command()
+def create(
+    sender: Annotated[str, typer.Option(help="Name of the sender.")],
+    to: Annotated[str | None, typer.Option("--list", help="Name of the list that gets it.")] = None,
+    segment: Annotated[str | None, typer.Option(help="Name of a segment that narrows the audience.")] = None,
+    text: Annotated[str | None, typer.Option(help="The message, when it is plain text or markup.")] = None,
+    parse_mode: Annotated[str | None, typer.Option(help="Markup of --text: HTML or MarkdownV2.")] = None,
+    content: Annotated[
+        Path | None, typer.Option(help="JSON file with the content; - reads standard input.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="What you call it.")] = "",
+    rate: Annotated[
+        float | None, typer.Option(help="Messages a second; the sender's rate unless given.")
+    ] = None,
+    on_unknown: Annotated[
+        str, typer.Option(help="After a crash: skip (nobody twice) or resend (nobody missed).")
+    ] = "skip",
+    paid: Annotated[bool, typer.Option(help="Pay Telegram for more than 30/s.")] = False,
+    stars_budget: Annotated[int | None, typer.Option(help="Most Stars it may cost.")] = None,
+    failure_limit: Annotated[float, typer.Option(help="Share of failures at which it pauses itself.")] = 0.10,
+    as_json: AsJson = False,
+) -> None:
+    """Write down a new campaign. Nothing is sent before `start`."""
+    draft = drafting.Draft(
+        sender=senders.by_name(sender),
+        content=_content(text, parse_mode, content),
+        contact_list=lists.by_name(to) if to is not None else None,
+        segment=segments.to_json(saved_segments.by_name(segment)) if segment is not None else None,
+        name=name,
+        rate=rate,
+        on_unknown=on_unknown,
+        paid=paid,
+        stars_budget=stars_budget,
+        failure_limit=failure_limit,
+    )
+    campaign = drafting.create(draft)
+    if as_json:
+        _print_json(report.report(campaign))
+        return
+    guess = drafting.estimate(campaign)
+    typer.echo(f"Campaign {campaign.pk} is a draft: {_estimate_sentence(guess)}.")
+    typer.echo(f"Start it with `longwave campaign start {campaign.pk} --watch`.")
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """All campaigns, latest first."""
+    campaigns = Campaign.objects.select_related("sender", "contact_list").order_by("-pk")
+    rows = [(campaign, report.progress(campaign)) for campaign in campaigns]
+    if as_json:
+        _print_json([_summary(campaign, now) for campaign, now in rows])
+        return
+    if not rows:
+        typer.echo("There is no campaign yet. Make one with `longwave campaign create`.")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("id", "name", "sender", "state", "recipients", "sent", "pending", "reason"):
+        is_number = heading in ("id", "recipients", "sent", "pending")
+        table.add_column(heading, justify="right" if is_number else "left")
+    for campaign, now in rows:
+        numbers = (f"{now.recipients:,}", f"{now.counts['sent']:,}", f"{now.pending:,}")
+        table.add_row(str(campaign.pk), campaign.name, campaign.sender.name, now.state, *numbers, now.reason)
+    Console().print(table)
+
+
+@app.command()
+def show(
+    id: Id,
+    batches: Annotated[bool, typer.Option(help="Every batch with its counters.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """The report of one campaign: totals, errors, rates, times."""
+    campaign = lifecycle.get(id)
+    document = report.report(campaign)
+    if batches:
+        document["batch_list"] = report.batches(campaign)
+    if as_json:
+        _print_json(document)
+    else:
+        from longwave.cli import campaign_view
+
+        campaign_view.print_report(document)
+
+
+@app.command()
+def estimate(id: Id, as_json: AsJson = False) -> None:
+    """Recipients, duration and cost, were it started now."""
+    guess = drafting.estimate(lifecycle.get(id))
+    if as_json:
+        _print_json({name: getattr(guess, name) for name in guess.__slots__})
+    else:
+        typer.echo(_estimate_sentence(guess).capitalize() + ".")
+
+
+@app.command()
+def preview(id: Id) -> None:
+    """Render it for the first contacts of its audience; exit 2 with what is wrong."""
+    problems = drafting.preview(lifecycle.get(id))
+    if problems:
+        raise InvalidInput(*problems)
+    typer.echo("The message is right for every contact that was looked at.")
+
+
+@app.command()
+def test(
+    id: Id,
+    to: Annotated[list[str], typer.Option(help="A chat to send it to; may be given several times.")],
+    as_json: AsJson = False,
+) -> None:
+    """Send it to a few chats now, ahead of every campaign."""
+    jobs = drafting.test(lifecycle.get(id), to)
+    if as_json:
+        _print_json({"jobs": jobs})
+    else:
+        typer.echo(f"{len(jobs)} test message(s) queued.")
+        _hint_when_nothing_runs()
+
+
+@app.command()
+def start(
+    id: Id,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it live until it ends.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Freeze the audience and send."""
+    problems = drafting.preview(lifecycle.get(id))
+    if problems:
+        raise InvalidInput(*problems)
+    _changed(lifecycle.start(id), as_json)
+    if watch:
+        _watch(id)
+
+
+@app.command()
+def schedule(
+    id: Id,
+    at: Annotated[str, typer.Option(help="ISO time such as 2027-01-31T09:00+03:00; without an offset, UTC.")],
+    missed: Annotated[str, typer.Option(help="When nothing ran at that time: run, skip or ask.")] = "ask",
+    as_json: AsJson = False,
+) -> None:
+    """Start at a point in time."""
+    _changed(lifecycle.schedule(id, _time(at), missed), as_json)
+
+
+@app.command()
+def pause(id: Id, as_json: AsJson = False) -> None:
+    """Hold still, within a second."""
+    _changed(lifecycle.pause(id), as_json)
+
+
+@app.command()
+def resume(id: Id, as_json: AsJson = False) -> None:
+    """Go on where it stopped."""
+    _changed(lifecycle.resume(id), as_json)
+
+
+@app.command()
+def cancel(id: Id, as_json: AsJson = False) -> None:
+    """Stop for good."""
+    _changed(lifecycle.cancel(id), as_json)
+
+
+@app.command()
+def rate(
+    id: Id,
+    messages: Annotated[str, typer.Argument(help="Messages a second, or `sender` for the sender's rate.")],
+    as_json: AsJson = False,
+) -> None:
+    """Change the rate, also while it runs."""
+    _changed(lifecycle.set_rate(id, None if messages == "sender" else _number(messages)), as_json)
+
+
+@app.command()
+def resolve(
+    id: Id,
+    decision: Annotated[str, typer.Argument(help="What to do with unknown deliveries: resend or skip.")],
+    as_json: AsJson = False,
+) -> None:
+    """Decide about deliveries whose outcome a crash has hidden."""
+    decide = {"resend": resolving.resend_unknown, "skip": resolving.skip_unknown}.get(decision)
+    if decide is None:
+        raise InvalidInput(Problem("decision", decision, "must be resend or skip"))
+    _decided(decide(id), f"unknown, now {'sent again' if decision == 'resend' else 'skipped'}", as_json)
+
+
+@app.command("retry-failed")
+def retry_failed(id: Id, as_json: AsJson = False) -> None:
+    """Send again what was refused or failed."""
+    _decided(resolving.retry_failed(id), "tried again", as_json)
+
+
+@app.command()
+def receipts(
+    id: Id,
+    state: Annotated[str | None, typer.Option(help="Only deliveries of this state.")] = None,
+    out: Annotated[Path | None, typer.Option(help="CSV file to write; standard output unless given.")] = None,
+) -> None:
+    """Every delivery as CSV: address, state, message id, error."""
+    if state is not None and state not in DeliveryState.values:
+        raise InvalidInput(Problem("state", state, "must be one of " + ", ".join(DeliveryState.values)))
+    campaign = lifecycle.get(id)
+    if out is None:
+        report.write_receipts(campaign, sys.stdout, state)
+        return
+    with out.open("w", newline="", encoding="utf-8") as file:
+        count = report.write_receipts(campaign, file, state)
+    typer.echo(f"{count:,} receipts written to {out}.")
+
+
+@app.command()
+def watch(id: Id) -> None:
+    """Show it live until it ends; Ctrl-C leaves it running."""
+    lifecycle.get(id)
+    _watch(id)
+
+
+def _watch(id: int) -> None:
+    from longwave.cli import campaign_view
+
+    campaign_view.watch(id)
+
+
+def _content(text: str | None, parse_mode: str | None, path: Path | None) -> Mapping[str, Any]:
+    if (text is None) == (path is None):
+        raise InvalidInput(Problem("content", path, "give either --text or --content, one of them"))
+    if text is not None:
+        return {"kind": "text", "text": text} | ({"parse_mode": parse_mode} if parse_mode else {})
+    assert path is not None
+    source = sys.stdin.read() if str(path) == "-" else _read(path)
+    try:
+        data = json.loads(source)
+    except ValueError as error:
+        raise InvalidInput(Problem("content", str(path), f"is not JSON: {error}")) from None
+    if not isinstance(data, dict):
+        raise InvalidInput(Problem("content", str(path), 'must be a JSON object such as {"kind": "text", …}'))
+    return data
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(Problem("content", str(path), f"cannot be read: {error}")) from None
+
+
+def _time(text: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidInput(
+            Problem("at", text, "must be an ISO time such as 2027-01-31T09:00+03:00")
+        ) from None
+    at = at if at.tzinfo else at.replace(tzinfo=timezone.get_default_timezone())
+    if at <= timezone.now():
+        raise InvalidInput(Problem("at", text, "has passed; give a time to come, or use `start`"))
+    return at
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidInput(
+            Problem("rate", text, "must be a number of messages a second, or `sender`")
+        ) from None
+
+
+def _changed(campaign: Campaign, as_json: bool) -> None:
+    if as_json:
+        _print_json(report.report(campaign))
+        return
+    typer.echo(
+        f"Campaign {campaign.pk} is {campaign.state}." + (f" {campaign.reason}" if campaign.reason else "")
+    )
+    if campaign.state in ("preparing", "running", "scheduled"):
+        _hint_when_nothing_runs()
+
+
+def _decided(count: int, words: str, as_json: bool) -> None:
+    if as_json:
+        _print_json({"deliveries": count})
+    else:
+        typer.echo(f"{count:,} deliveries {words}.")
+
+
+def _hint_when_nothing_runs() -> None:
+    from longwave.ops import liveness
+
+    if not liveness.is_anything_running():
+        typer.echo(
+            "Nothing is running that would send it: start `longwave up` in another terminal.", err=True
+        )
+
+
+def _summary(campaign: Campaign, now: report.Progress) -> dict[str, Any]:
+    head = {"id": campaign.pk, "name": campaign.name, "sender": campaign.sender.name, "state": now.state}
+    return {**head, "reason": now.reason, "recipients": now.recipients, "pending": now.pending, **now.counts}
+
+
+def _estimate_sentence(guess: drafting.Estimate) -> str:
+    parts = [f"{guess.recipients:,} recipients"]
+    if guess.messages != guess.recipients:
+        parts.append(f"{guess.messages:,} messages")
+    parts.append(f"at {guess.rate:g}/s" if guess.rate else "at no limit")
+    if guess.seconds is not None:
+        parts.append(f"about {duration(guess.seconds)}")
+    if guess.stars:
+        parts.append(f"{guess.stars:,.0f} Stars")
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: `55 min 34 s`."""
+    whole = round(seconds)
+    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, default=str))
