@@ -22,7 +22,8 @@ def held(accepted: Sequence[tuple[float, int]], now: float, seconds: float) -> i
 def test_a_window_lets_through_exactly_what_fits(
     steps: list[tuple[float, int]], limit: int, seconds: float
 ) -> None:
-    window, accepted, now = SlidingWindow(), [], 1_700_000_000.0
+    accepted: list[tuple[float, int]] = []
+    window, now = SlidingWindow(), 1_700_000_000.0
     for step, weight in steps:
         now += step
         fits = held(accepted, now, seconds) + weight <= limit

@@ -247,8 +247,8 @@ def test_an_edit_that_changes_nothing_is_refused_and_one_of_the_keyboard_is_not(
     call("sendMessage", chat_id=1, text="hi", reply_markup=keyboard(callback_data="a"))
     same = {"chat_id": 1, "message_id": 1, "text": "hi"}
     assert call("editMessageText", **same, reply_markup=keyboard(callback_data="a"))["description"] == (
-        "Bad Request: message is not modified: specified new message content and reply markup are exactly the "
-        "same as a current content and reply markup of the message"
+        "Bad Request: message is not modified: specified new message content and reply markup are exactly "
+        "the same as a current content and reply markup of the message"
     )
     assert "reply_markup" not in call("editMessageText", **same)["result"]
     assert call("editMessageReplyMarkup", chat_id=1, message_id=1)["error_code"] == 400
