@@ -1,8 +1,8 @@
 """Templates that people write into messages: the harmless part of Jinja's language, run by MiniJinja.
 
 MiniJinja's fuel bounds how many steps a template takes, not what one step may cost: chains of
-`'x'|replace(…)` and `{% set x = x ~ x %}` reach gigabytes in a few steps. So the source is checked first, and what multiplies
-text is left out or has a bound of its own. What is left costs at most its source times its fields:
+`'x'|replace(…)` and `{% set x = x ~ x %}` reach gigabytes in a few steps. So the source is checked first,
+and what multiplies text is left out or has a bound of its own. The rest costs at most source times fields:
 
 - tags: if, elif, else, endif, for, endfor. A loop runs over a field (with filters) or a `range`.
 - no `*` (write `price|times(3)`), no dictionaries, no functions but `range`, no methods.
@@ -22,7 +22,9 @@ from longwave.channels.base import TemplateError
 FUEL = 10_000
 """Steps one rendering may take: about a thousand turns of a short loop."""
 MAX_SOURCE = 16_384
-"""Characters of a template. Deep expressions recurse in the parser: a long source could exhaust the stack."""
+"""Characters of a template."""
+MAX_TAG = 1_000
+"""Characters of one tag: a long expression recurses in the parser, down to the end of the stack."""
 MAX_TEXT = 65_536
 """Characters that one rendering, or one value inside it, may have: far above what any chat shows."""
 MAX_RANGE = 1_000
@@ -156,6 +158,8 @@ def _check(source: str) -> None:
     if len(source) > MAX_SOURCE:
         raise TemplateError(f"the template has {len(source)} characters; {MAX_SOURCE} is the limit")
     for opening, body in _tags(source):
+        if len(body) > MAX_TAG:
+            raise TemplateError(f"a tag has {len(body)} characters; {MAX_TAG} is the limit")
         _check_calls(body)
         if opening == "{%":
             _check_tag(body.lstrip("-+").strip())

@@ -73,6 +73,14 @@ TABLE: tuple[Row, ...] = (
     Row("peer_id_invalid", G, "this bot has never seen such a chat", "T", about_chat=True),
     Row("channel_invalid", G, "this bot has never seen such a chat", "T", about_chat=True),
     Row("chat_id_invalid", G, "this bot has never seen such a chat", "R", about_chat=True),
+    # The bot
+    Row("unauthorized", S, "the token was revoked or never existed", "C"),
+    Row("invalid token", S, "the token is not a token", "R"),
+    Row("logged out", S, "the bot logged out of this server; wait ten minutes, then use it again", "C"),
+    Row("frozen_method_invalid", S, "Telegram froze the bot", "C"),
+    Row("frozen_participant_missing", S, "Telegram froze the bot", "T"),
+    Row("method not found", S, "the server does not know this method; it is older than this Longwave", "C"),
+    Row("bot_access_forbidden", S, "Telegram does not let this bot act", "R"),
     # The recipient's rules, and what could also be said of something else than the recipient
     Row("can't access the chat", H, "the bot has no access to the chat", "T"),
     Row("chat is not accessible", H, "the bot has no access to the chat", "T"),
@@ -119,14 +127,6 @@ TABLE: tuple[Row, ...] = (
     Row("in private chats only", H, "works in private chats only", "T"),
     Row("only in channel chats", H, "works in channels only", "T"),
     Row("wrong direct messages topic", H, "the chat has no such topic", "T"),
-    # The bot
-    Row("unauthorized", S, "the token was revoked or never existed", "C"),
-    Row("invalid token", S, "the token is not a token", "R"),
-    Row("logged out", S, "the bot logged out of this server; wait ten minutes, then use it again", "C"),
-    Row("frozen_method_invalid", S, "Telegram froze the bot", "C"),
-    Row("frozen_participant_missing", S, "Telegram froze the bot", "T"),
-    Row("bot_access_forbidden", S, "Telegram does not let this bot act", "R"),
-    Row("method not found", S, "the server does not know this method; it is older than this Longwave", "C"),
     # Passing
     Row("request aborted", P, "the server was being restarted", "C"),
     Row("internal server error", P, "the server failed", "C"),
@@ -216,7 +216,6 @@ TABLE: tuple[Row, ...] = (
     Row("can't add", X, "something in the message is not allowed", "T"),
     Row("not supported", X, "something in the message is not supported", "T"),
     Row("message has", X, "the message to copy is protected or has another form", "T"),
-    Row("unsupported extension", X, "the photo's format is not one of Telegram's", "T"),
     Row("are unavailable", X, "something in the message is not available", "T"),
     Row("sending of internal", X, "that file may not be sent", "T"),
     Row("unknown", X, "something in the message does not exist", "T"),
