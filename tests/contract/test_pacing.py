@@ -23,7 +23,9 @@ WIDE = 1.0
 
 
 def reserve(*limits: Rate, n: int = 1, horizon: float = 0.5, **options: float) -> Grant:
-    return ledger.reserve(limits or [SENDER], n, horizon=horizon, burst_guard=options.pop("guard", 0.0), **options)  # type: ignore[arg-type]
+    return ledger.reserve(
+        limits or [SENDER], n, horizon=horizon, burst_guard=options.pop("guard", 0.0), **options
+    )  # type: ignore[arg-type]
 
 
 def together(work: Callable[[], None], threads: int) -> None:
@@ -84,7 +86,7 @@ import longwave
 longwave.setup()
 from longwave.core.slots import Rate
 from longwave.pacing import ledger
-limits = [Rate("sender:1", 2000.0), Rate("campaign:1", 1500.0, catch_up=0.1)] if sys.argv[1] == "2" else [Rate("sender:1", 2000.0)]
+limits = [Rate("sender:1", 2000.0), Rate("campaign:1", 1500.0, catch_up=0.1)][: int(sys.argv[1])]
 ledger.state("sender:1")
 print("ready", flush=True)
 sys.stdin.readline()
@@ -287,7 +289,9 @@ def test_idle_limits_are_forgotten_and_busy_ones_kept(database: str) -> None:
     assert ledger.forget_idle(after=0) == 0 or ledger.state("sender:2").held_seconds > 0
 
 
-def test_a_row_that_vanishes_while_it_is_read_is_made_again(sqlite: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_that_vanishes_while_it_is_read_is_made_again(
+    sqlite: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reserve(n=1)
     write = ledger._write
 

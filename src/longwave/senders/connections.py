@@ -24,7 +24,7 @@ async def connection_for(channel: str, account: Account) -> Connection:
         # Shielded: one caller that is cancelled must not take the connection away from the others.
         return await asyncio.shield(opening)
     except BaseException:
-        if opening.done() and connections.get(key) is opening:
+        if _has_failed(opening) and connections.get(key) is opening:
             del connections[key]
         raise
 
@@ -32,6 +32,10 @@ async def connection_for(channel: str, account: Account) -> Connection:
 async def close_all() -> None:
     """Close what this event loop has open. The next call opens anew."""
     await _close(_open.pop(asyncio.get_running_loop(), {}).values())
+
+
+def _has_failed(opening: asyncio.Task[Connection]) -> bool:
+    return opening.done() and (opening.cancelled() or opening.exception() is not None)
 
 
 async def _close(openings: Iterable[asyncio.Task[Connection]]) -> None:

@@ -48,11 +48,16 @@ def notify_admins(sender: Sender, text: str) -> int:
         try:
             with transaction.atomic():
                 # As a field, not as the content: an error text may look like a template.
-                notify(sender, str(chat), {"kind": "text", "text": "{{ notice }}"}, {"notice": _short(text)})
+                notify(sender, str(chat), plain_text(sender, "{{ notice }}"), {"notice": _short(text)})
             told += 1
         except Exception as error:
             log.warning("admin_not_told", sender=sender.name, chat=chat, error=str(error))
     return told
+
+
+def plain_text(sender: Sender, text: str) -> dict[str, Any]:
+    """The content that is just this text, as the sender's channel writes it."""
+    return {"text": text} if sender.channel == "memory" else {"kind": "text", "text": text}
 
 
 def _short(text: str) -> str:

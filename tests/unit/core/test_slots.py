@@ -83,7 +83,9 @@ def test_a_hold_moves_the_start_and_is_reported() -> None:
 
 
 def test_a_hold_that_is_over_is_not_reported() -> None:
-    assert granted(SENDER, rows={"sender:1": Standing(held_until=NOW - 1, held_reason="429")}).held_reason == ""
+    assert (
+        granted(SENDER, rows={"sender:1": Standing(held_until=NOW - 1, held_reason="429")}).held_reason == ""
+    )
 
 
 def test_a_hold_on_any_key_holds() -> None:
@@ -191,7 +193,9 @@ def test_no_second_holds_more_sends_than_the_rate_whatever_the_mix_of_albums(
     for count, weight in blocks:
         if weight > rate:
             continue
-        decision = decide(Rate("s", float(rate)), rows={"s": row}, now=now, n=count, horizon=1e6, weight=weight)
+        decision = decide(
+            Rate("s", float(rate)), rows={"s": row}, now=now, n=count, horizon=1e6, weight=weight
+        )
         row, grant = decision.changes["s"], decision.grant
         sends += [(grant.slot_us(i), weight) for i in range(grant.count)]
         now = grant.slot_us(grant.count - 1)
@@ -277,7 +281,9 @@ class Run:
             if awake > at:
                 heapq.heappush(events, (awake, lane, "reserve", (0, 0)))
                 continue
-            decision = decide(Rate("s", self.rate), rows={"s": self.row}, now=at, lead=0.02, burst_guard=self.guard)
+            decision = decide(
+                Rate("s", self.rate), rows={"s": self.row}, now=at, lead=0.02, burst_guard=self.guard
+            )
             self.row = decision.changes.get("s", self.row)
             for report, late, slot in self._send(decision.grant, stalls[lane], chance):
                 if self.pays_debt:
@@ -285,7 +291,9 @@ class Run:
             heapq.heappush(events, (decision.grant.wait_until_us + 2_000, lane, "reserve", (0, 0)))
         return self
 
-    def _send(self, grant: Grant, stalls: list[tuple[int, int]], chance: random.Random) -> list[tuple[int, int, int]]:
+    def _send(
+        self, grant: Grant, stalls: list[tuple[int, int]], chance: random.Random
+    ) -> list[tuple[int, int, int]]:
         reports = []
         for index in range(grant.count):
             slot = grant.slot_us(index)
@@ -385,7 +393,9 @@ def test_an_answer_before_its_question_is_refused() -> None:
 
 
 @given(
-    trips=st.lists(st.tuples(st.floats(0, 0.05), st.floats(0, 0.05), st.floats(0.001, 5)), min_size=1, max_size=50),
+    trips=st.lists(
+        st.tuples(st.floats(0, 0.05), st.floats(0, 0.05), st.floats(0.001, 5)), min_size=1, max_size=50
+    ),
     drift=st.floats(-90e-6, 90e-6),
 )
 def test_the_true_offset_stays_within_the_uncertainty_while_the_clocks_drift(

@@ -1,0 +1,222 @@
+"""Bot tokens and their limits; and one message now. A token goes in, and never comes out."""
+
+import getpass
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from longwave.core.errors import Conflict, InvalidInput, NotFound, Problem
+from longwave.jobs.models import FINISHED, Job, Status
+from longwave.pacing import ledger
+from longwave.senders import notify, senders
+from longwave.senders.models import Sender
+
+app = typer.Typer(no_args_is_help=True, help="Bot tokens and their limits.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Name = Annotated[str, typer.Argument(help="The sender's name.")]
+TokenStdin = Annotated[bool, typer.Option("--token-stdin", help="Read the token from standard input.")]
+
+
+@app.command()
+def add(
+    channel: Annotated[str, typer.Argument(help="How it sends: telegram.")],
+    name: Annotated[str, typer.Option(help="What you will call it.")],
+    token_stdin: TokenStdin = False,
+    rate: Annotated[float | None, typer.Option(help="Sends a second; 0 is unlimited.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Instead of a rate: cautious, standard or paid.")] = None,
+    base_url: Annotated[str, typer.Option(help="A local or fake Bot API server.")] = "",
+    admin_chat: Annotated[list[str] | None, typer.Option(help="Who is told when something stops.")] = None,
+    bulk_share: Annotated[float, typer.Option(help="The part of the rate that campaigns may use.")] = 1.0,
+    as_json: AsJson = False,
+) -> None:
+    """Add a sender, once its provider has accepted the token."""
+    sender = senders.add(
+        channel,
+        name,
+        _token(token_stdin),
+        rate=rate,
+        preset=preset,
+        base_url=base_url,
+        admin_chats=admin_chat or [],
+        bulk_share=bulk_share,
+    )
+    _answer(sender, as_json, f"Added {name}: {sender.account['name']}, {_rate(sender)}.")
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """Every sender."""
+    found = senders.all_senders()
+    if as_json:
+        typer.echo(json.dumps([_fields(sender) for sender in found]))
+    elif not found:
+        typer.echo("No senders yet. Add one: longwave sender add telegram --name NAME")
+    else:
+        table = Table("Name", "Channel", "Account", "Rate", "Status", box=None)
+        for sender in found:
+            table.add_row(sender.name, sender.channel, _account(sender), _rate(sender), _status(sender))
+        Console().print(table)
+
+
+@app.command()
+def show(name: Name, as_json: AsJson = False) -> None:
+    """One sender, and whether it is held."""
+    sender = senders.by_name(name)
+    if as_json:
+        typer.echo(json.dumps(_fields(sender)))
+        return
+    table = Table(box=None, show_header=False)
+    for field, value in _fields(sender).items():
+        table.add_row(field.replace("_", " "), _readable(value))
+    Console().print(table)
+
+
+@app.command()
+def rate(
+    name: Name,
+    per_second: Annotated[float, typer.Argument(help="Sends a second; 0 is unlimited.")],
+    as_json: AsJson = False,
+) -> None:
+    """Change the rate, also while campaigns are sending."""
+    sender = senders.set_rate(name, per_second)
+    _answer(sender, as_json, f"{name}: {_rate(sender)}.")
+
+
+@app.command()
+def enable(name: Name, token_stdin: TokenStdin = False, as_json: AsJson = False) -> None:
+    """Let a broken sender send again, once its provider accepts it; perhaps with a new token."""
+    sender = senders.enable(name, _token(True) if token_stdin else None)
+    _answer(sender, as_json, f"{name} may send.")
+
+
+@app.command()
+def remove(name: Name, as_json: AsJson = False) -> None:
+    """Forget a sender and its token."""
+    senders.remove(name)
+    typer.echo(json.dumps({"removed": name}) if as_json else f"Removed {name}.")
+
+
+def send(
+    sender: Annotated[str, typer.Option(help="The sender's name.")],
+    to: Annotated[str, typer.Option(help="The chat id.")],
+    text: Annotated[str | None, typer.Option(help="The text.")] = None,
+    content: Annotated[
+        str | None, typer.Option(help="Or a JSON file with any content; - reads it from standard input.")
+    ] = None,
+    wait: Annotated[bool, typer.Option(help="Wait until it was sent.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait at most.")] = 60.0,
+    as_json: AsJson = False,
+) -> None:
+    """Send one message now, ahead of campaigns."""
+    by = senders.by_name(sender)
+    handle = notify.notify(by, to.strip(), _content(by, text, content))
+    if wait:
+        _report(_finished(handle.id, timeout), as_json)
+    elif as_json:
+        typer.echo(json.dumps({"job": handle.id, "status": Status.QUEUED}))
+    else:
+        typer.echo(f"Job {handle.id} will send it.")
+
+
+def _token(from_stdin: bool) -> str:
+    if sys.stdin.isatty():
+        return getpass.getpass("Token (not shown): ", stream=sys.stderr)
+    if not from_stdin:
+        raise InvalidInput(Problem("--token-stdin", False, "give it, and the token on standard input"))
+    return sys.stdin.readline()
+
+
+def _content(sender: Sender, text: str | None, path: str | None) -> dict[str, Any]:
+    if text is not None and path is None:
+        return notify.plain_text(sender, text)
+    if text is not None or path is None:
+        raise InvalidInput(Problem("--text", text, "give either --text or --content FILE"))
+    try:
+        data = json.loads(sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInput(
+            Problem("--content", path, f"cannot be read ({error.strerror}); name a JSON file")
+        ) from None
+    except ValueError as error:
+        raise InvalidInput(Problem("--content", path, f"is not JSON ({error})")) from None
+    if not isinstance(data, dict):
+        raise InvalidInput(Problem("--content", path, 'must hold an object such as {"kind": "text", …}'))
+    return data
+
+
+def _finished(job_id: int, timeout: float) -> Job:
+    deadline = time.monotonic() + timeout
+    while True:
+        job = Job.objects.filter(id=job_id).first()
+        if job is None:
+            raise NotFound(f"Job {job_id} is gone: somebody has deleted it.")
+        if job.status in FINISHED:
+            return job
+        if time.monotonic() > deadline:
+            raise Conflict(
+                f"Job {job_id} is still {job.status} after {timeout:g} s and goes on in the background. "
+                "Does a worker run? `longwave up` starts one."
+            )
+        time.sleep(0.1)
+
+
+def _report(job: Job, as_json: bool) -> None:
+    result = job.result or {}
+    if as_json:
+        typer.echo(json.dumps({"job": job.id, "status": job.status, "error": job.error} | result))
+    elif job.status == Status.SUCCESS:
+        typer.echo(f"Sent: message {result.get('message_id')} to {result.get('address')}.")
+    else:
+        typer.echo(f"Not sent: {job.error or job.status}", err=True)
+    if job.status != Status.SUCCESS:
+        raise typer.Exit(1)
+
+
+def _answer(sender: Sender, as_json: bool, sentence: str) -> None:
+    typer.echo(json.dumps(_fields(sender)) if as_json else sentence)
+
+
+def _fields(sender: Sender) -> dict[str, Any]:
+    """What may be shown of a sender: everything but its credentials."""
+    state = ledger.state(senders.limit_key(sender.id))
+    return {
+        "id": sender.id,
+        "name": sender.name,
+        "channel": sender.channel,
+        "account": _account(sender),
+        "rate": sender.rate,
+        "burst_guard": sender.burst_guard,
+        "bulk_share": sender.bulk_share,
+        "region": sender.region,
+        "base_url": sender.base_url,
+        "admin_chats": sender.admin_chats,
+        "status": sender.status,
+        "status_reason": sender.status_reason,
+        "held_seconds": round(state.held_seconds, 1),
+        "held_reason": state.held_reason if state.held_seconds else "",
+    }
+
+
+def _readable(value: Any) -> str:
+    if value is None:
+        return "unlimited"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _account(sender: Sender) -> str:
+    return str(sender.account.get("name", ""))
+
+
+def _rate(sender: Sender) -> str:
+    return f"{sender.rate:g}/s" if sender.rate else "unlimited"
+
+
+def _status(sender: Sender) -> str:
+    return f"{sender.status}: {sender.status_reason}" if sender.status_reason else sender.status
