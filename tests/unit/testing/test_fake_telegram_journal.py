@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longwave.testing.fake_telegram import FakeTelegram
-from longwave.testing.fake_telegram.journal import Clock, Journal, mean_rate, peak_second
+from longwave.testing.fake_telegram.journal import Clock, Journal
 from tests.unit.testing.bot import BOT, Call
 
 gaps = st.floats(0, 0.7) | st.sampled_from([0.0, 0.25, 0.5, 1.0])
@@ -12,28 +12,46 @@ gaps = st.floats(0, 0.7) | st.sampled_from([0.0, 0.25, 0.5, 1.0])
 
 @given(st.lists(st.tuples(gaps, st.integers(0, 4)), max_size=40))
 def test_the_judge_finds_the_same_highest_second_as_trying_them_all(steps: list[tuple[float, int]]) -> None:
-    times, weights, now = [], [], 1_700_000_000.0
+    rows, now = [], 1_700_000_000.0
     for gap, weight in steps:
         now += gap
-        times.append(now)
-        weights.append(weight)
-    tried = [
-        sum(weight for at, weight in zip(times, weights, strict=True) if at <= end and end - at < 1.0)
-        for end in times
-    ]
-    assert peak_second(times, weights) == max(tried, default=0)
+        rows.append((now, 7, 1, weight))
+    tried = [sum(weight for at, _, _, weight in rows if at <= end and end - at < 1.0) for end, *_ in rows]
+    assert filled(rows).stats()["peak_second"] == max(tried, default=0)
 
 
 def test_messages_exactly_one_second_apart_are_in_two_seconds() -> None:
-    assert peak_second([1.0, 2.0, 3.0], [1, 1, 1]) == 1
-    assert peak_second([1.0, 1.999, 2.0], [1, 1, 1]) == 2
+    assert filled([(1.0, 7, 1, 1), (2.0, 7, 1, 1), (3.0, 7, 1, 1)]).stats()["peak_second"] == 1
+    assert filled([(1.0, 7, 1, 1), (1.999, 7, 1, 1), (2.0, 7, 1, 1)]).stats()["peak_second"] == 2
 
 
 def test_the_mean_counts_what_came_after_the_first() -> None:
-    assert mean_rate([10.0, 11.0, 12.0], [1, 1, 1]) == 1.0
-    assert mean_rate([10.0, 11.0], [5, 3]) == 3.0
-    assert mean_rate([10.0], [1]) is None
-    assert mean_rate([], []) is None
+    assert filled([(10.0, 7, 1, 1), (11.0, 7, 1, 1), (12.0, 7, 1, 1)]).stats()["mean_rate"] == 1.0
+    assert filled([(10.0, 7, 1, 5), (11.0, 7, 1, 3)]).stats()["mean_rate"] == 3.0
+    assert filled([(10.0, 7, 1, 1)]).stats()["mean_rate"] is None
+    assert filled([]).stats()["mean_rate"] is None
+
+
+@given(
+    st.lists(st.tuples(gaps, st.integers(7, 8), st.integers(1, 3), st.integers(0, 2)), max_size=30),
+    st.integers(0, 30),
+)
+def test_asking_in_between_changes_no_verdict(
+    steps: list[tuple[float, int, int, int]], asked_after: int
+) -> None:
+    rows, now = [], 1_700_000_000.0
+    for gap, bot, chat, weight in steps:
+        now += gap
+        rows.append((now, bot, chat, weight))
+    asked = filled(rows[:asked_after])
+    asked.stats()
+    asked.stats(bot=7)
+    fill(asked, rows[asked_after:])
+    for only in (None, 7):
+        assert (
+            asked.stats(bot=only) == filled(rows).stats(bot=only) == filled(rows).stats(bot=only, since=0.0)
+        )
+        assert asked.chat_counts(bot=only) == filled(rows).chat_counts(bot=only)
 
 
 def test_the_clock_never_goes_back() -> None:
@@ -45,9 +63,14 @@ def test_the_clock_never_goes_back() -> None:
 def filled(rows: list[tuple[float, int, int, int]]) -> Journal:
     journal = Journal(keep_text=False)
     journal.method_names = ["sendMessage"]
+    fill(journal, rows)
+    return journal
+
+
+def fill(journal: Journal, rows: list[tuple[float, int, int, int]]) -> None:
     for at, bot, chat, weight in rows:
         journal.accept(at, bot, 0, chat, 1, weight, False, "x" * 500)
-    return journal
+        journal.attempts.add(at, bot, weight)
 
 
 def test_stats_can_be_of_one_bot_and_of_what_came_since_a_moment() -> None:

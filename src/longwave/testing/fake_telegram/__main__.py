@@ -48,10 +48,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run() -> None:
-    given = vars(_parser().parse_args())
+    parser = _parser()
+    given = vars(parser.parse_args())
     follow_parent = given.pop("follow_parent")
     options = Options(**{**given, "tokens": tuple(given["tokens"])})
-    options.limits()
+    try:
+        options.limits()
+    except ValueError as error:
+        parser.error(str(error))
     if follow_parent:
         main(options, on_ready=partial(print, flush=True), follow_parent=True)
     else:

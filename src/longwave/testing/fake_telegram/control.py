@@ -72,8 +72,7 @@ def _log(world: World, query: Query, _data: Data) -> Answer:
 
 
 def _arrivals(world: World, query: Query, _data: Data) -> Answer:
-    rows = world.journal.selected(_bot(query), _since(query))
-    return 200, array("d", [world.journal.times[row] for row in rows]).tobytes(), BINARY
+    return 200, world.journal.arrivals(_bot(query), _since(query)).tobytes(), BINARY
 
 
 def _chats(world: World, query: Query, _data: Data) -> Answer:

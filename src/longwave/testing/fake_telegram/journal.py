@@ -8,10 +8,12 @@ import time
 from array import array
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
+
+from longwave.testing.fake_telegram.tally import Tally
 
 TEXTS_KEPT = 10_000
 SHORT_TEXT = 100
@@ -28,25 +30,6 @@ class Clock:
 
     def __call__(self) -> float:
         return time.monotonic() + self._offset
-
-
-def peak_second(times: Sequence[float], weights: Sequence[int]) -> int:
-    """The highest number of messages in any half-open second (t - 1, t]. `times` must not decrease."""
-    peak = held = first = 0
-    for at, weight in zip(times, weights, strict=True):
-        held += weight
-        while at - times[first] >= 1.0:
-            held -= weights[first]
-            first += 1
-        peak = max(peak, held)
-    return peak
-
-
-def mean_rate(times: Sequence[float], weights: Sequence[int]) -> float | None:
-    """Messages a second between the first and the last; the first one only starts the clock."""
-    if len(times) < 2 or times[-1] == times[0]:
-        return None
-    return (sum(weights) - weights[0]) / (times[-1] - times[0])
 
 
 class Attempts:
@@ -99,6 +82,7 @@ class Journal:
         self.throttles: deque[Throttle] = deque(maxlen=THROTTLES_KEPT)
         self.causes: Counter[tuple[int, str]] = Counter()
         self.method_names: list[str] = []
+        self._tallies: dict[int | None, Tally] = {}
 
     def accept(
         self,
@@ -126,38 +110,29 @@ class Journal:
         self.throttles.append(throttle)
         self.causes[throttle.bot, throttle.cause] += 1
 
-    def selected(self, bot: int | None, since: float | None) -> Sequence[int]:
-        """Row numbers of messages (not edits or deletions) of `bot` since a Unix time; None: all."""
-        start = 0 if since is None else bisect_left(self.times, since)
-        weights, bots = self.weights, self.bots
-        if bot is None and 0 not in weights:
-            return range(start, len(self.times))
-        return [
-            row for row in range(start, len(self.times)) if weights[row] and (bot is None or bots[row] == bot)
-        ]
-
     def stats(self, bot: int | None = None, since: float | None = None) -> dict[str, Any]:
-        """The verdict. Goes through every row: some 0.5 s for a million, during which nothing is answered."""
-        rows = self.selected(bot, since)
-        times, weights = _pick(self.times, rows), _pick(self.weights, rows)
-        per_chat = Counter(_pick(self.chats, rows))
-        return {
-            "accepted": len(rows),
-            "messages": sum(weights),
-            "paid": sum(_pick(self.paid, rows)),
-            "chats": len(per_chat),
-            "twice": sum(1 for count in per_chat.values() if count > 1),
-            "peak_second": peak_second(times, weights),
-            "mean_rate": mean_rate(times, weights),
-            "first_at": times[0] if times else None,
-            "last_at": times[-1] if times else None,
-            **self._attempted(bot, since),
-            **self._refusals(bot, since),
-        }
+        """The verdict on one bot (None: on all), over everything or since a Unix time."""
+        return {**self._tally(bot, since).stats(), **self._refusals(bot, since)}
 
-    def chat_counts(self, bot: int | None = None, since: float | None = None) -> Counter[int]:
-        """How many accepted requests each chat received; an album is one."""
-        return Counter(_pick(self.chats, self.selected(bot, since)))
+    def chat_counts(self, bot: int | None = None, since: float | None = None) -> dict[int, int]:
+        """How many accepted requests that made messages each chat received; an album is one."""
+        return self._tally(bot, since).per_chat
+
+    def arrivals(self, bot: int | None = None, since: float | None = None) -> "array[float]":
+        """When each of these requests arrived."""
+        rows = range(0 if since is None else bisect_left(self.times, since), len(self.times))
+        weights, bots = self.weights, self.bots
+        wanted = (row for row in rows if weights[row] and (bot is None or bots[row] == bot))
+        return array("d", [self.times[row] for row in wanted])
+
+    def _tally(self, bot: int | None, since: float | None) -> Tally:
+        tally = self._tallies.get(bot) if since is None else None
+        if tally is None:
+            tally = Tally(self, bot, since)
+            if since is None:
+                self._tallies[bot] = tally
+        tally.catch_up()
+        return tally
 
     def rows(
         self, *, offset: int = 0, limit: int = 1000, chat_id: int | None = None, method: str | None = None
@@ -186,15 +161,6 @@ class Journal:
             "text": self.texts[kept] if kept >= 0 else None,
         }
 
-    def _attempted(self, bot: int | None, since: float | None) -> dict[str, int]:
-        tried = self.attempts
-        start = 0 if since is None else bisect_left(tried.times, since)
-        rows: Sequence[int] = range(start, len(tried.times))
-        if bot is not None:
-            rows = [row for row in rows if tried.bots[row] == bot]
-        times, weights = _pick(tried.times, rows), _pick(tried.weights, rows)
-        return {"attempted": len(rows), "peak_second_attempted": peak_second(times, weights)}
-
     def _refusals(self, bot: int | None, since: float | None) -> dict[str, Any]:
         refused: Counter[str] = Counter()
         for (of, status, description), count in self.refused.items():
@@ -215,9 +181,3 @@ class Journal:
         if since is None:
             return self.causes
         return Counter((throttle.bot, throttle.cause) for throttle in self.throttles if throttle.at >= since)
-
-
-def _pick(values: "array[Any]", rows: Sequence[int]) -> "array[Any]":
-    if isinstance(rows, range):
-        return values[rows.start : rows.stop]
-    return array(values.typecode, [values[row] for row in rows])

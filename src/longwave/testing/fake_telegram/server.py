@@ -1,6 +1,7 @@
 """The server: which request goes where, and the life of the process."""
 
 import asyncio
+import gc
 import os
 import re
 import signal
@@ -147,6 +148,9 @@ def main(
     With `follow_parent` it also ends with the process that started it: when its standard input is closed, or
     when it has a new parent (a fork of the starter may hold the other end of the pipe open).
     """
+    # What lives long here is millions of small things without cycles: looking through them would delay arrivals.
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 1000)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_run(options, on_ready or _announce, follow_parent))
 
