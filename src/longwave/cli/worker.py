@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import sys
 import threading
 from typing import Annotated
 
@@ -39,7 +40,7 @@ def worker(
         name=f"{name or f'worker{os.getpid()}'}@{socket.gethostname()}",
         loglevel=loglevel or config.current().log_level,
     )
-    raise typer.Exit(code)
+    sys.exit(code)
 
 
 def beat() -> None:

@@ -150,7 +150,10 @@ def delete(queue: str) -> None:
     def remove(line: _Line) -> None:
         channel = line.open().channel()
         try:
-            channel.queue_delete(queue)
+            if queues.is_redis(app.conf.broker_url):
+                channel.queue_purge(queue)  # a list; kombu's delete unbinds it only
+            else:
+                channel.queue_delete(queue)
         finally:
             channel.close()
 
@@ -166,9 +169,11 @@ def hang_up() -> None:
 
 
 def _depth(connection: Any, queue: str) -> int:
+    # On Redis declaring creates nothing, and kombu's passive look forgets the key prefix.
+    is_passive = not queues.is_redis(app.conf.broker_url)
     channel = connection.channel()
     try:
-        return int(channel.queue_declare(queue=queue, passive=True).message_count)
+        return int(channel.queue_declare(queue=queue, passive=is_passive).message_count)
     except connection.channel_errors as error:
         if "404" not in str(error) and "NOT_FOUND" not in str(error):
             raise
@@ -194,22 +199,23 @@ def _call(work: Callable[[_Line], T]) -> T:
 def _guarded(line: _Line, work: Callable[[_Line], T]) -> T:
     if time.monotonic() < line.silent_until:
         raise BrokerAway("it failed a moment ago")
-    had_connection = line.connection is not None
+    had_connection, began = line.connection is not None, time.monotonic()
     try:
         answer = work(line)
-    except Exception as error:
-        if not had_connection:
+    except Exception as error:  # whatever the client raises, the broker could not be used
+        if not had_connection or time.monotonic() - began > PATIENCE / 2:
             line.failed(error)
             raise BrokerAway(str(error)) from error
-    else:
-        line.worked()
-        return answer
-    # The connection was an old one, perhaps to a broker that was restarted since: once more, with a new one.
+        answer = _once_more(line, work)
+    line.worked()
+    return answer
+
+
+def _once_more(line: _Line, work: Callable[[_Line], T]) -> T:
+    """With a new connection: the old one failed at once, perhaps because the broker was restarted since."""
     line.close()
     try:
-        answer = work(line)
+        return work(line)
     except Exception as error:
         line.failed(error)
         raise BrokerAway(str(error)) from error
-    line.worked()
-    return answer

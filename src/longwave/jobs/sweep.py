@@ -56,16 +56,14 @@ def ring_unheard() -> int:
 
 
 def _ring_unheard(queue: str) -> int:
-    bells = ledger.unrung(queue, CHUNK)
-    if not bells:
-        bells = ledger.rung_before(queue, UNHEARD_AFTER, CHUNK)
-        if not bells:
-            return 0
-        if broker.depth(queue) > 0:
-            bells = ledger.rung_before(queue, INSIST_AFTER, CHUNK)
+    unrung = ledger.unrung(queue, CHUNK)
+    lost = [] if unrung else ledger.rung_before(queue, UNHEARD_AFTER, CHUNK)
+    if not unrung and not lost:
+        return 0
+    is_empty = broker.depth(queue) == 0  # also the question whether the broker is there
+    bells = unrung or (lost if is_empty else ledger.rung_before(queue, INSIST_AFTER, CHUNK))
     ledger.mark_rung([bell.id for bell in bells])
-    ring.ring_all(bells)
-    return len(bells)
+    return len(bells) if ring.ring_all(bells) else 0
 
 
 def _return(rows: list[Job], *, is_dead: bool) -> int:
