@@ -139,7 +139,7 @@ class TelegramConnection:
         if self._session.closed:
             return Retry("the connection was closed on our side before the request left")
         if _was_not_written(error):
-            return Retry(f"cannot connect: {self._scrub(error)}")
+            return Retry(f"nothing was sent: {self._scrub(error)}")
         if isinstance(error, asyncio.TimeoutError):
             return Unknown("no answer in time")
         if isinstance(error, _AnswerTooLong):
@@ -190,7 +190,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _was_not_written(error: Exception) -> bool:
-    """Whether not one byte of the request can have left."""
+    """Whether the request cannot have left whole."""
     if isinstance(error, _NOT_WRITTEN):
         return True
     # aiohttp looks at the transport before it writes the request, in one piece; it was closing by then.
