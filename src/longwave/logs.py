@@ -74,9 +74,14 @@ def formatter(style: str, *, colors: bool = False) -> logging.Formatter:
 
 
 def _renderers(style: str, *, colors: bool) -> list[Any]:
+    # Tracebacks without local variables: those may hold what must never be logged.
     if style == "json":
-        return [structlog.processors.dict_tracebacks, _Scrubbed(structlog.processors.JSONRenderer())]
-    return [_Scrubbed(structlog.dev.ConsoleRenderer(colors=colors))]
+        frames = structlog.processors.ExceptionRenderer(
+            structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        )
+        return [frames, _Scrubbed(structlog.processors.JSONRenderer())]
+    plain = structlog.dev.plain_traceback
+    return [_Scrubbed(structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain))]
 
 
 class _Scrubbed:

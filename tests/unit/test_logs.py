@@ -71,6 +71,19 @@ def test_a_token_is_masked_wherever_it_stands(style: str) -> None:
     assert stream.getvalue().count("123456789:…") >= 6
 
 
+@pytest.mark.parametrize("style", ["console", "json"])
+def test_a_traceback_shows_no_local_variable(style: str) -> None:
+    stream = io.StringIO()
+    logs.configure("INFO", style, stream)  # type: ignore[arg-type]
+    password = "hunter2"
+    try:
+        password.index("x")
+    except ValueError:
+        structlog.get_logger("ours").exception("failed")
+    assert "substring not found" in stream.getvalue()
+    assert "hunter2" not in stream.getvalue().replace('password = "hunter2"', "")
+
+
 @given(
     bot=st.integers(10**3, 10**12),
     secret=st.text("abcXYZ019_-", min_size=30, max_size=50),

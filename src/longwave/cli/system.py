@@ -2,9 +2,7 @@
 
 import json
 import os
-import socket
 import sys
-from importlib import import_module
 from typing import Annotated, Any
 
 import typer
@@ -96,10 +94,10 @@ def fake_telegram(
 
 def return_work(pids: list[int]) -> None:
     """Free what dead worker processes of this machine held, so that others go on with it at once."""
-    for pid in pids:
-        owner = f"{socket.gethostname()}:{pid}:"
-        for ledger in ("longwave.jobs.sweep", "longwave.campaigns.ledger"):
-            import_module(ledger).expire_owner(owner)
+    from longwave.ops import returning
+
+    if returned := returning.return_work(pids):
+        typer.echo(f"{returned} jobs and batches of dead workers go to others.")
 
 
 def version() -> None:

@@ -169,24 +169,15 @@ def _broker(current: Config, pid: int | None) -> Iterator[Finding]:
                 "broker", "fail", f"embedded; pid {pid} runs but its broker does not answer", remedy
             )
         return
+    from longwave.jobs import broker as line
+
     where = scrub(current.broker_url or "")
     try:
-        _reach_broker()
+        line.depth("default")
         yield Finding("broker", "ok", where)
-    except OSError as error:
+    except line.BrokerAway as error:
         remedy = "start it, or correct LONGWAVE_BROKER_URL; nothing is lost meanwhile"
         yield Finding("broker", "fail", f"{where}: {error}", remedy)
-
-
-def _reach_broker() -> None:
-    """Raises OSError."""
-    from longwave.celery import app
-
-    with app.connection_for_write(connect_timeout=3) as line:
-        try:
-            line.ensure_connection(max_retries=1, interval_start=0.1)
-        except line.recoverable_connection_errors as error:
-            raise OSError(str(error)) from error
 
 
 def _workers(current: Config, pid: int | None) -> Iterator[Finding]:
