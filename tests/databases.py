@@ -53,6 +53,17 @@ def fresh(kind: str, name: str) -> str:
     return server.rsplit("/", 1)[0] + "/" + name
 
 
+def drop(url: str) -> None:
+    """Drop a database made by `fresh`, whoever is still connected to it."""
+    kind = "mariadb" if url.startswith("mysql") else "postgresql"
+    name = url.rsplit("/", 1)[1]
+    _point_default_at(SERVERS[kind])
+    with connection.cursor() as cursor:
+        force = " WITH (FORCE)" if kind == "postgresql" else ""
+        cursor.execute(f"DROP DATABASE IF EXISTS {name}{force}")
+    connections.close_all()
+
+
 def missing(reason: str) -> None:
     """Skip for want of a service; fail where services are required."""
     if os.environ.get("REQUIRE_SERVICES"):

@@ -125,6 +125,7 @@ class Lane:
         self._late: tuple[int, int] | None = None
         self._exhausted = False
         self._looked = 0.0
+        self._is_over = False
 
     async def run(self) -> Halt:
         """Send until the turn is over, there is nothing left, or something stops it. Leaves nothing `sending`."""
@@ -136,17 +137,19 @@ class Lane:
             while fill.done() and self._queue and self._halt is None and not (pace.done() or keep.done()):
                 await asyncio.sleep(FLUSH / 4)
         finally:
-            fill.cancel()
+            # Whatever is half done in a thread must be waited for, never cancelled: a claim, or outcomes on their way.
+            self._halt = self._halt or Halt("idle" if self._exhausted else "turn")
+            await asyncio.wait({fill})
             pace.cancel()
             self._release_queue()
             await self._drain()
-            keep.cancel()
+            self._is_over = True
             ended = await asyncio.gather(fill, pace, keep, return_exceptions=True)
             await self._finish()
         for error in ended:
             if isinstance(error, Exception):
                 raise error
-        return self._halt or Halt("idle" if self._exhausted else "turn")
+        return self._halt
 
     # --- reserving and claiming ---------------------------------------------------------------------------------------
 
@@ -371,7 +374,7 @@ class Lane:
 
     async def _keep(self) -> None:
         renewed = monotonic()
-        while True:
+        while not self._is_over:
             await asyncio.sleep(FLUSH)
             await self._flush()
             if monotonic() - renewed > LEASE / 5:
