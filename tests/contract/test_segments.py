@@ -31,7 +31,10 @@ def _selected(segment: segments.Segment) -> set[int]:
     return set(Contact.objects.filter(segments.compile(segment, now=data.NOW)).values_list("pk", flat=True))
 
 
-@given(people=st.lists(data.contacts(), min_size=1, max_size=8), asked=st.lists(data.segments(), min_size=1, max_size=6))
+@given(
+    people=st.lists(data.contacts(), min_size=1, max_size=8),
+    asked=st.lists(data.segments(), min_size=1, max_size=6),
+)
 @settings(max_examples=100, deadline=None, suppress_health_check=ONE_DATABASE_FOR_ALL_EXAMPLES)
 def test_the_database_selects_whom_python_says(
     database: str, people: list[dict[str, Any]], asked: list[dict[str, Any]]
@@ -76,7 +79,10 @@ PEOPLE: dict[str, dict[str, Any]] = {
     ],
 )
 def test_conditions_mean_what_the_language_says(database: str, asked: dict[str, Any], names: str) -> None:
-    rows = {name: Contact.objects.create(channel="memory", address=name, **fields) for name, fields in PEOPLE.items()}
+    rows = {
+        name: Contact.objects.create(channel="memory", address=name, **fields)
+        for name, fields in PEOPLE.items()
+    }
     selected = _selected(segments.parse(asked))
     assert sorted(name for name, row in rows.items() if row.pk in selected) == names.split()
 

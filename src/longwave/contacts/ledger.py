@@ -175,7 +175,7 @@ def known(channel: str, addresses: Sequence[str], list_id: int | None) -> dict[s
 def upsert(channel: str, rows: Sequence[Row]) -> None:
     """Write contacts: new ones as active; of those there are, language, time zone and attributes are merged.
 
-    Rows should come in order of address: two writers that lock the same rows then never wait for each other.
+    Rows should come in order of address: writers that lock the same rows then wait in turn, without deadlock.
     """
     if not rows:
         return

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from longwave.contacts import ledger, values
 from longwave.contacts.models import Contact, ContactStatus, Membership
 from longwave.contacts.states import CONTACT
-from longwave.core.errors import InvalidInput, NotFound, Problem
+from longwave.core.errors import InvalidInput, Problem
 
 CHUNK = 1000
 REASON_LENGTH = 255
@@ -35,8 +35,10 @@ def resubscribe(contact_ids: Iterable[int]) -> int:
     return _change("resubscribe", contact_ids, "")
 
 
-def move(contact_id: int, new_address: str) -> int:
+def move(contact_id: int, new_address: str) -> int | None:
     """Give a contact its new address (an upgraded group). Returns the id of the contact that has it now.
+
+    None when there is no such contact any more. Raises InvalidInput when the channel knows no such address.
 
     When another contact has it already, the lists of this one pass to that one, as does its wish not to be
     written to; this one stays as gone, because receipts name it.
@@ -49,10 +51,10 @@ def move(contact_id: int, new_address: str) -> int:
 
 
 @transaction.atomic
-def _move(contact_id: int, new_address: str) -> int:
+def _move(contact_id: int, new_address: str) -> int | None:
     contact = _locked(Contact.objects.filter(pk=contact_id))
     if contact is None:
-        raise NotFound(f"There is no contact {contact_id}.")
+        return None
     try:
         address = values.address(contact.channel, new_address)
     except ValueError as error:

@@ -7,7 +7,28 @@ from hypothesis import strategies as st
 
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 NAMES = ("city", "age", "vip", "имя")
-TEXTS = ("", "Bonn", "bonn", "Bo", "Köln", "ko", "42", "4", "0", "true", "%", "_", "\\", "'", '"', "😀", "a ", "null", "é", "e")
+TEXTS = (
+    "",
+    "Bonn",
+    "bonn",
+    "Bo",
+    "Köln",
+    "ko",
+    "42",
+    "4",
+    "0",
+    "true",
+    "%",
+    "_",
+    "\\",
+    "'",
+    '"',
+    "😀",
+    "a ",
+    "null",
+    "é",
+    "e",
+)
 NUMBERS = (0, 1, -1, 42, 42.0, 4.2, 0.1, 1e-7, 2**53, -(2**53))
 texts = st.sampled_from(TEXTS) | st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=5)
 numbers = st.sampled_from(NUMBERS) | st.integers(-(2**53), 2**53) | st.floats(-(2.0**53), 2.0**53)
@@ -76,5 +97,8 @@ def _built(
     fields: st.SearchStrategy[str], operators: tuple[str, ...], given: st.SearchStrategy[Any]
 ) -> st.SearchStrategy[dict[str, Any]]:
     return st.builds(
-        lambda field, operator, value: {"field": field, operator: value}, fields, st.sampled_from(operators), given
+        lambda field, operator, value: {"field": field, operator: value},
+        fields,
+        st.sampled_from(operators),
+        given,
     )

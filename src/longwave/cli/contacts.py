@@ -1,0 +1,255 @@
+"""Recipients: import them, count them, look one up; lists and segments."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from longwave import config
+from longwave.contacts import importing, lists, saved_segments, segments, values
+from longwave.contacts.audience import audience
+from longwave.contacts.models import Contact, ContactList
+from longwave.core.errors import InvalidInput, NotFound, Problem
+
+app = typer.Typer(no_args_is_help=True, help="Import and look up recipients, lists and segments.")
+segment_app = typer.Typer(no_args_is_help=True, help="Filters over contacts, kept under a name.")
+app.add_typer(segment_app, name="segment")
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Channel = Annotated[str, typer.Option(help=f"One of {', '.join(values.CHANNELS)}.")]
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="A CSV file; its first line names the columns.")],
+    channel: Channel = "telegram",
+    list_: Annotated[str | None, typer.Option("--list", help="Put everybody on this list.")] = None,
+    rejects: Annotated[Path | None, typer.Option(help="Write rows that were left out here, as CSV.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Import contacts from a CSV file. Importing a file again changes nothing."""
+    if rejects is not None and rejects.exists() and file.exists() and rejects.samefile(file):
+        raise InvalidInput(Problem("--rejects", str(rejects), "is the file to import; name another one"))
+    home = config.current().home
+    try:
+        opened = file.open("rb")
+    except OSError as error:
+        remedy = f"cannot be read ({error.strerror}); name a readable CSV file"
+        raise InvalidInput(Problem("FILE", str(file), remedy)) from None
+    with opened, _progress_bar() as tell:
+        report = importing.import_csv(
+            opened,
+            channel=channel,
+            contact_list=lists.get_or_create(list_, channel) if list_ is not None else None,
+            on_progress=tell,
+            rejects=rejects,
+            spool_folder=home if home.is_dir() else None,
+        )
+    if as_json:
+        typer.echo(json.dumps(report.to_json(), ensure_ascii=False))
+    else:
+        _show_report(report, list_, rejects)
+
+
+@app.command("lists")
+def lists_(as_json: AsJson = False) -> None:
+    """Every list with its size."""
+    found = lists.summaries()
+    if as_json:
+        rows = [{"name": row.name, "channel": row.channel, "members": row.members} for row in found]
+        typer.echo(json.dumps(rows, ensure_ascii=False))
+    elif not found:
+        typer.echo("No lists yet. Make one: longwave contacts import FILE.csv --list NAME")
+    else:
+        _print_table(
+            ("list", "channel", "contacts"), [(row.name, row.channel, f"{row.members:,}") for row in found]
+        )
+
+
+@app.command()
+def count(
+    list_: Annotated[str | None, typer.Option("--list", help="On this list.")] = None,
+    segment: Annotated[str | None, typer.Option(help="In this segment.")] = None,
+    channel: Annotated[
+        str | None, typer.Option(help="On this channel; the list's, or telegram, unless given.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """How many contacts a campaign to this list and segment would go to."""
+    contact_list = lists.by_name(list_) if list_ is not None else None
+    chosen = saved_segments.by_name(segment) if segment is not None else None
+    channel = _channel(channel, contact_list)
+    reachable = audience(contact_list, chosen, channel).count()
+    statuses = lists.counts(contact_list) if contact_list is not None else None
+    if as_json:
+        document = {"list": list_, "segment": segment, "channel": channel, "count": reachable}
+        typer.echo(json.dumps(document | ({"on_list": statuses} if statuses else {}), ensure_ascii=False))
+        return
+    typer.echo(f"{_contacts(reachable)} can be written to.")
+    if statuses:
+        shown = ", ".join(f"{number:,} {status}" for status, number in statuses.items())
+        typer.echo(f"On the list: {shown}.")
+
+
+@app.command()
+def show(
+    address: Annotated[str, typer.Argument(help="A chat id or an address. Write -- before a negative id.")],
+    channel: Annotated[str | None, typer.Option(help="Only on this channel.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Everything known of one contact."""
+    found = Contact.objects.filter(address__in={address.strip(), address.strip().lower()}).order_by("id")
+    documents = [_fields(contact) for contact in (found.filter(channel=channel) if channel else found)]
+    if not documents:
+        where = f" on {channel}" if channel else ""
+        raise NotFound(
+            f"There is no contact {address!r}{where}. Import one: longwave contacts import FILE.csv"
+        )
+    if as_json:
+        typer.echo(json.dumps(documents, ensure_ascii=False, default=str))
+        return
+    for document in documents:
+        _print_table(("field", "value"), [(name, _cell(value)) for name, value in document.items()])
+
+
+@segment_app.command()
+def save(
+    name: Annotated[str, typer.Argument(help="What you will call it.")],
+    file: Annotated[str, typer.Argument(help="A JSON file, or - for standard input.")],
+    as_json: AsJson = False,
+) -> None:
+    """Keep a filter under a name; a segment that had it is replaced."""
+    segment = segments.parse(_read_json(file))
+    row = saved_segments.save(name, segment)
+    if as_json:
+        typer.echo(json.dumps({"name": row.name, "filter": row.filter}, ensure_ascii=False))
+    else:
+        typer.echo(f"Saved {row.name}. Whom it holds: longwave contacts count --segment {row.name!r}")
+
+
+@segment_app.command("show")
+def show_segment(
+    name: Annotated[str, typer.Argument(help="The segment's name.")], as_json: AsJson = False
+) -> None:
+    """A segment's filter, as JSON."""
+    filter_ = segments.to_json(saved_segments.by_name(name))
+    typer.echo(json.dumps(filter_, ensure_ascii=False, indent=None if as_json else 2))
+
+
+@segment_app.command("list")
+def list_segments(as_json: AsJson = False) -> None:
+    """Every segment's name."""
+    names = saved_segments.names()
+    if as_json:
+        typer.echo(json.dumps(names, ensure_ascii=False))
+    else:
+        typer.echo(
+            "\n".join(names) or "No segments yet. Save one: longwave contacts segment save NAME FILE.json"
+        )
+
+
+@contextmanager
+def _progress_bar() -> Iterator[importing.Progress]:
+    """A bar on stderr when somebody is looking."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("Importing", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total or None)
+
+
+def _show_report(report: importing.ImportReport, list_name: str | None, rejects: Path | None) -> None:
+    typer.echo(
+        f"{report.rows:,} rows: {report.added:,} added, {report.changed:,} changed, "
+        f"{report.unchanged:,} unchanged, {report.duplicates:,} duplicates, {report.rejected:,} rejected."
+    )
+    if list_name is not None:
+        typer.echo(f"List {list_name!r}: {report.joined:,} joined, {report.already_on_list:,} were on it.")
+    if report.gone or report.unsubscribed:
+        typer.echo(
+            f"Not written to: {report.gone:,} gone, {report.unsubscribed:,} unsubscribed; they stay so."
+        )
+    for reason in report.left_out:
+        typer.echo(f"Note: {reason}.", err=True)
+    if not report.rejected:
+        return
+    for example in [each for each in report.examples if each.line > 1][:5]:
+        typer.echo(f"Line {example.line}: {example.reason}.", err=True)
+    if rejects is not None:
+        typer.echo(f"Every rejected row with its reason: {rejects}", err=True)
+    elif report.rejected > 5:
+        typer.echo("All of them with their reasons: import again with --rejects FILE.", err=True)
+
+
+def _read_json(file: str) -> Any:
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8-sig")
+        return json.loads(text)
+    except OSError as error:
+        remedy = f"cannot be read ({error.strerror}); name a readable JSON file, or -"
+        raise InvalidInput(Problem("FILE", file, remedy)) from None
+    except (ValueError, RecursionError) as error:  # ValueError: bad JSON, or bytes that are not UTF-8
+        raise InvalidInput(Problem("FILE", file, f"is not JSON ({error})")) from None
+
+
+def _channel(given: str | None, contact_list: ContactList | None) -> str:
+    channel = given or (contact_list.channel if contact_list else "telegram")
+    if channel not in values.CHANNELS:
+        raise InvalidInput(Problem("--channel", channel, f"must be one of {', '.join(values.CHANNELS)}"))
+    if contact_list is not None and contact_list.channel != channel:
+        remedy = f"list {contact_list.name!r} holds {contact_list.channel} contacts; leave --channel out"
+        raise InvalidInput(Problem("--channel", channel, remedy))
+    return channel
+
+
+def _fields(contact: Contact) -> dict[str, Any]:
+    on = ContactList.objects.filter(membership__contact=contact).order_by("name")
+    return {
+        "id": contact.pk,
+        "channel": contact.channel,
+        "address": contact.address,
+        "status": contact.status,
+        "status_reason": contact.status_reason,
+        "status_at": contact.status_at,
+        "language": contact.language,
+        "timezone": contact.timezone,
+        "first_seen": contact.first_seen,
+        "last_seen": contact.last_seen,
+        "lists": list(on.values_list("name", flat=True)),
+        "attributes": contact.attributes,
+    }
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{name}: {item}" for name, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+def _contacts(number: int) -> str:
+    return "1 contact" if number == 1 else f"{number:,} contacts"
+
+
+def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for name in header:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*map(_plain, row))
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def _plain(text: str) -> str:
+    """Somebody's text is not rich's markup."""
+    from rich.markup import escape
+
+    return escape(text)
