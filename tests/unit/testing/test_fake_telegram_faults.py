@@ -142,3 +142,16 @@ def test_a_refusal_of_the_control_endpoints_reaches_the_caller(telegram: FakeTel
         telegram.fault("burn")
     with pytest.raises(ValueError, match="rate = -1: give a number above 0"):
         telegram.limits(rate=-1)
+
+
+def test_an_answer_is_lost_even_when_it_is_a_refusal(telegram: FakeTelegram, call: Call) -> None:
+    telegram.users(chats={1: "blocked"})
+    telegram.fault("drop_after", count=1)
+    with pytest.raises(HANGS_UP):
+        send(call)
+    assert telegram.stats()["refused"] == {"403 Forbidden: bot was blocked by the user": 1}
+
+
+def test_what_was_refused_before_a_bot_was_found_is_counted_too(telegram: FakeTelegram, call: Call) -> None:
+    call("sendEverything")
+    assert telegram.stats()["refused"] == {"404 Not Found: method not found": 1}

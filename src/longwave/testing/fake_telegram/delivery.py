@@ -11,6 +11,8 @@ from longwave.testing.fake_telegram.limits import whole_seconds
 from longwave.testing.fake_telegram.parameters import Params, flag_of, text_of, value_of, whole_of
 from longwave.testing.fake_telegram.population import State, check_reachable, kind_of_chat
 
+MAX_CHAT_ID = (1 << 52) - 1
+"""The documentation promises ids of at most 52 significant bits."""
 STAR_TENTHS = 1
 """A paid message costs 0.1 Star."""
 
@@ -64,7 +66,7 @@ def _target_of_text(call: Call, chat: str, name: str) -> Target:
 
 
 def _known(target: Target) -> Target:
-    if target.state is State.NOT_FOUND or target.id == 0:
+    if target.state is State.NOT_FOUND or not 0 < abs(target.id) <= MAX_CHAT_ID:
         raise bad_request("chat not found")
     return target
 

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from longwave.testing.fake_telegram.answers import bad_request
-from longwave.testing.fake_telegram.parameters import Params, Part, entity_too_large
+from longwave.testing.fake_telegram.parameters import Params, Part, entity_too_large, whole_of
 
 MAX_UPLOAD = 50 * 1024 * 1024
 MAX_PHOTO = 10 * 1024 * 1024
@@ -164,13 +164,13 @@ def _particulars(kind: str, name: str, mime: str, details: Params) -> Params:
     """The fields of a kind of media beyond id and size; `details` are the request's own (width, title, …)."""
     found: Params = {}
     if kind in ("photo", "video", "animation"):
-        found |= {"width": int(details.get("width") or 1280), "height": int(details.get("height") or 960)}
+        found |= {"width": whole_of(details, "width") or 1280, "height": whole_of(details, "height") or 960}
     if kind == "sticker":
         found |= {"width": 512, "height": 512, "type": "regular", "is_animated": False, "is_video": False}
     if kind == "video_note":
-        found["length"] = int(details.get("length") or 240)
+        found["length"] = whole_of(details, "length") or 240
     if kind in _DURATION:
-        found["duration"] = int(details.get("duration") or 1)
+        found["duration"] = whole_of(details, "duration") or 1
     if kind in _NAMED:
         found |= {"file_name": name, "mime_type": _MIME.get(kind, mime)}
     if kind == "voice":

@@ -4,6 +4,7 @@ Forms carry everything as text, JSON its own types, and clients mix both (a keyb
 JSON text), so every parameter is read through one of the functions here.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -118,21 +119,20 @@ def flag_of(params: Params, name: str) -> bool:
 
 def whole_of(params: Params, name: str, default: int = 0) -> int:
     """A whole number; what is none reads as the default, as it does there."""
-    value = params.get(name)
-    if isinstance(value, int):
-        return int(value)
     try:
-        return int(str(value))
+        value = int(str(params.get(name)))
     except ValueError:
         return default
+    return value if abs(value) < 1 << 63 else default
 
 
 def number_of(params: Params, name: str) -> float:
     """A number, 0.0 when it is none."""
     try:
-        return float(text_of(params, name))
+        value = float(text_of(params, name))
     except ValueError:
         return 0.0
+    return value if math.isfinite(value) else 0.0
 
 
 def value_of(params: Params, name: str, complaint: str) -> Any:
@@ -140,6 +140,8 @@ def value_of(params: Params, name: str, complaint: str) -> Any:
     value = params.get(name)
     if value is None or value == "":
         return None
+    if isinstance(value, Part):
+        raise bad_request(complaint)
     if not isinstance(value, str):
         return value
     try:

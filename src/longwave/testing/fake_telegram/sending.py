@@ -121,7 +121,7 @@ def _send_venue(call: Call) -> bytes:
 
 def _send_contact(call: Call) -> bytes:
     contact = {name: required_text(call.params, name) for name in ("phone_number", "first_name")}
-    contact |= {name: call.params[name] for name in ("last_name", "vcard") if call.params.get(name)}
+    contact |= {name: text_of(call.params, name) for name in ("last_name", "vcard") if call.params.get(name)}
     return send(call, with_markup(call, {"contact": contact}), contact["first_name"])
 
 

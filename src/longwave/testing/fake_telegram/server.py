@@ -80,6 +80,8 @@ class Server:
             else:
                 self._call(request, exchange, path, query, at)
         except Refusal as refusal:
+            # No bot was found to count it for.
+            self.world.journal.refused[0, refusal.status, refusal.description] += 1
             exchange.answer(response(refusal.status, refusal.body()))
 
     def _call(self, request: Request, exchange: Exchange, path: bytes, query: bytes, at: float) -> None:

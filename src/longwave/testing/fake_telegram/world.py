@@ -99,9 +99,13 @@ def finish(call: Call, result: bytes) -> None:
 def finish_refused(call: Call, refusal: Refusal) -> None:
     """Answer a request that was refused, and note it."""
     call.world.journal.refused[call.bot.id, refusal.status, refusal.description] += 1
-    extra = ""
     if isinstance(refusal, Throttled):
         _note_throttle(call, refusal)
+    if call.drops_after:
+        drop(call)
+        return
+    extra = ""
+    if isinstance(refusal, Throttled):
         extra = f"Retry-After: {refusal.retry_after}\r\n"
     if isinstance(refusal, ServerError) and refusal.raw is not None:
         _leave(call, response(refusal.status, refusal.raw.encode(), "text/html"))
