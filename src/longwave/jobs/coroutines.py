@@ -11,6 +11,9 @@ T = TypeVar("T")
 CANCEL_PATIENCE = 10.0
 """Seconds that a cancelled coroutine has to end before the worker goes on without it."""
 
+CLOSE_PATIENCE = 2.0
+"""Seconds that closing may take what is left on the loop. The process is about to end."""
+
 
 class _Loop:
     """An asyncio.Runner in a thread of its own: a time limit's signal must not be raised inside the loop."""
@@ -46,7 +49,7 @@ class _Loop:
 
     def close(self) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(CANCEL_PATIENCE)
+        self._thread.join(CLOSE_PATIENCE)
 
 
 async def _announcing(coroutine: Coroutine[Any, Any, T], ended: threading.Event) -> T:

@@ -16,17 +16,29 @@ log = structlog.get_logger("longwave.jobs")
 RENEWALS_PER_LEASE = 3
 
 
+class _Beat:
+    """When the lease of a job is renewed next."""
+
+    def __init__(self, context: JobContext, lease: float) -> None:
+        self.context = context
+        self.lease = lease
+        self.wait()
+
+    def wait(self) -> None:
+        self.due = now() + self.lease / RENEWALS_PER_LEASE
+
+
 class _Heart:
-    """Beats as often as the shortest lease needs. Its thread ends when it finds nothing running."""
+    """Renews each lease when a third of it is gone. Its thread ends when it finds nothing running."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._running: dict[JobContext, float] = {}
+        self._running: dict[JobContext, _Beat] = {}
         self._is_alive = False
 
     def add(self, context: JobContext, lease: float) -> None:
         with self._changed:
-            self._running[context] = lease
+            self._running[context] = _Beat(context, lease)
             if not self._is_alive:
                 self._is_alive = True
                 threading.Thread(target=self._live, name="longwave-heartbeat", daemon=True).start()
@@ -39,23 +51,25 @@ class _Heart:
     def _live(self) -> None:
         try:
             while self._wait():
-                for context, lease in self._snapshot():
-                    _renew(context, lease)
+                for beat in self._due():
+                    _renew(beat.context, beat.lease)
         finally:
             connections.close_all()
 
     def _wait(self) -> bool:
-        """Until the next beat; False when this thread is to end."""
+        """Until a lease wants renewing, or a job with a shorter one came; False when this thread is to end."""
         with self._changed:
             if self._running:
-                # A job with a shorter lease may come meanwhile: then beat early.
-                self._changed.wait(min(self._running.values()) / RENEWALS_PER_LEASE)
+                self._changed.wait(max(0.0, min(beat.due for beat in self._running.values()) - now()))
             self._is_alive = bool(self._running)
             return self._is_alive
 
-    def _snapshot(self) -> list[tuple[JobContext, float]]:
+    def _due(self) -> list[_Beat]:
         with self._changed:
-            return list(self._running.items())
+            due = [beat for beat in self._running.values() if beat.due <= now()]
+            for beat in due:
+                beat.wait()
+        return due
 
 
 def _renew(context: JobContext, lease: float) -> None:

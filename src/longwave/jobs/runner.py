@@ -26,7 +26,7 @@ CLAIM_PATIENCE = 30.0
 RECORD_PATIENCE = 300.0
 """Seconds that an outcome waits for a database that is away. Lost, the job would run a second time."""
 
-_HOST = socket.gethostname()[:60]
+_HOST = socket.gethostname()
 _main_pid = os.getpid()
 
 

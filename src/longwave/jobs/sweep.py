@@ -2,7 +2,7 @@
 
 import structlog
 
-from longwave.jobs import broker, declare, ledger, ring, runner
+from longwave.jobs import broker, declare, ledger, ring, rooms, runner
 from longwave.jobs.chores import chore
 from longwave.jobs.models import Job
 
@@ -43,6 +43,7 @@ def expire_owner(prefix: str) -> int:
 
     Only for a worker that is known to be dead: `runner.owner_prefix(pid)` of its main process.
     """
+    rooms.load()  # whoever calls this may know no job yet, and which are never poison
     return _return(ledger.owned_by(prefix), is_dead=True)
 
 
