@@ -233,7 +233,7 @@ async def _sender(sender: Any) -> list[Finding]:
 def _sender_remedy(sender: Any) -> str:
     if sender.base_url:
         return f"see that {sender.base_url} runs and knows this token"
-    return f"if the token was revoked, add the new one: longwave sender add {sender.channel} --token-stdin"
+    return f"if the token was revoked, give the new one: longwave sender enable {sender.name} --token-stdin"
 
 
 async def _webhook(sender: Any, account: Any) -> Finding:

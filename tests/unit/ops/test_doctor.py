@@ -1,0 +1,136 @@
+"""Doctor finds what is wrong, names it, and has a remedy for it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from longwave import database as databases_
+from longwave.config import Config
+from longwave.ops import doctor, lock
+from longwave.ops.doctor import Finding
+from longwave.senders import senders
+from longwave.senders.models import Sender
+from longwave.testing.fake_telegram import FakeTelegram
+
+TOKEN = "123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"
+
+
+@pytest.fixture
+def current(home: Path, sqlite: str) -> Config:
+    (home / "secret.key").write_text("k" * 40)
+    (home / "secret.key").chmod(0o600)
+    return Config(home, "127.0.0.1", 8080, sqlite, None, "k" * 40, "INFO", "console")
+
+
+@pytest.fixture(scope="module")
+def telegram() -> Iterator[FakeTelegram]:
+    with FakeTelegram(tokens=(TOKEN,)) as server:
+        yield server
+
+
+@pytest.fixture
+def sender(sqlite: str, telegram: FakeTelegram) -> Sender:
+    return senders.add("telegram", "news", TOKEN, base_url=telegram.base_url)
+
+
+def examine(current: Config) -> dict[str, Finding]:
+    found = doctor.examine(current, up_lock=current.home / "run" / "up.lock")
+    assert all(finding.remedy for finding in found if finding.verdict != "ok")
+    return {finding.check: finding for finding in found}
+
+
+def test_a_healthy_installation_has_no_failure(current: Config, sender: Sender) -> None:
+    found = examine(current)
+    assert {name for name, finding in found.items() if finding.verdict != "ok"} == {
+        "broker"
+    }  # `up` does not run
+    assert found["sender news"].found.startswith("@")
+    assert found["webhook news"].found == "none set"
+    assert found["write-ahead log"].found == "on"
+
+
+def test_every_database_tells_its_version_and_clock(home: Path, database: str) -> None:
+    current = Config(home, "127.0.0.1", 8080, database, None, "k" * 40, "INFO", "console")
+    found = examine(current)
+    assert found["database"].verdict == "ok"
+    assert found["migrations"].verdict == "ok"
+    assert ("clock" in found) is not database.startswith("sqlite")
+
+
+def test_a_key_that_others_may_read_fails(current: Config) -> None:
+    (current.home / "secret.key").chmod(0o644)
+    finding = examine(current)["secret key"]
+    assert finding.verdict == "fail"
+    assert finding.remedy == f"chmod 600 {current.home}/secret.key"
+
+
+def test_little_disk_is_a_warning(current: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "LOW_DISK", 10**18)
+    assert examine(current)["free disk"].verdict == "warn"
+
+
+def test_missing_migrations_fail_and_senders_are_not_asked(
+    current: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor.schema, "pending", lambda: ["longwave_jobs.0002_more"])
+    found = examine(current)
+    assert found["migrations"].verdict == "fail"
+    assert "longwave migrate" in found["migrations"].remedy
+    assert "senders" not in found
+
+
+def test_a_clock_that_is_off_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = databases_.clock_us
+    monkeypatch.setattr(doctor.database, "dialect", lambda: "sqlite")
+    assert doctor._clock().verdict == "ok"
+    for off in (-3, 3):
+        monkeypatch.setattr(doctor.database, "clock_us", lambda off=off: real() + off * 1_000_000)
+        finding = doctor._clock()
+        assert finding.verdict == "warn"
+        assert finding.found.startswith(("2.9", "3.0"))
+
+
+def test_an_embedded_broker_without_up_is_a_warning_and_with_it_a_failure(current: Config) -> None:
+    assert examine(current)["broker"].verdict == "warn"
+    with lock.held(current.home / "run" / "up.lock"):
+        assert examine(current)["broker"].verdict == "fail"
+
+
+def test_no_sender_is_a_warning(current: Config) -> None:
+    assert examine(current)["senders"].verdict == "warn"
+
+
+def test_a_revoked_token_fails_without_being_shown(current: Config, sender: Sender) -> None:
+    revoked = TOKEN[:-3] + "xyz"
+    sender.credentials = senders.credentials.encrypt(revoked)
+    sender.save()
+    finding = examine(current)["sender news"]
+    assert finding.verdict == "fail"
+    assert revoked.partition(":")[2] not in str(finding)
+
+
+def test_a_server_that_is_away_fails(current: Config, sender: Sender) -> None:
+    sender.base_url = "http://127.0.0.1:1"
+    sender.save()
+    finding = examine(current)["sender news"]
+    assert finding.verdict == "fail"
+    assert "http://127.0.0.1:1" in finding.remedy
+
+
+def test_a_sender_marked_broken_that_answers_again_is_a_warning(current: Config, sender: Sender) -> None:
+    senders.mark_broken(sender.pk, "Unauthorized")
+    finding = examine(current)["sender news"]
+    assert finding.verdict == "warn"
+    assert finding.remedy == "longwave sender enable news"
+
+
+def test_a_check_that_breaks_is_a_finding_and_the_others_go_on(
+    current: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "_free_disk", lambda current: 1 / 0)
+    found = examine(replace(current))
+    assert found["free disk"].verdict == "fail"
+    assert "ZeroDivisionError" in found["free disk"].found
+    assert "database" in found
