@@ -183,7 +183,8 @@ def by_floor(file: Path) -> int:
 
     sql = (
         "INSERT OR REPLACE INTO longwave_contact (channel, address, status, status_reason, language, timezone,"
-        " attributes, first_seen, last_seen) VALUES ('telegram', %s, 'active', '', %s, '', %s, '2026-01-01', '2026-01-01')"
+        " attributes, first_seen, last_seen)"
+        " VALUES ('telegram', %s, 'active', '', %s, '', %s, '2026-01-01', '2026-01-01')"
     )
     with (
         file.open(newline="", encoding="utf-8") as source,

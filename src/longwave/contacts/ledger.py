@@ -110,17 +110,27 @@ Row = tuple[str, str, str, str]
 """A contact to be: address, language, time zone (empty: not given), attributes as JSON text."""
 
 _COLUMNS = "(channel, address, status, status_reason, language, timezone, attributes, first_seen, last_seen)"
-_KNOWN = """
-    SELECT c.address, c.status, c.language, c.timezone, c.attributes, m.id IS NOT NULL
-    FROM longwave_contact c
-    LEFT JOIN longwave_membership m ON m.contact_list_id = %s AND m.contact_id = c.id
-    WHERE c.channel = %s AND c.address {among}
-"""
-_AMONG = {
-    "sqlite": "IN (SELECT value FROM JSON_EACH(%s))",
-    "postgresql": "= ANY(%s)",
-    "mysql": "IN %s",
+_BY_ADDRESS = {
+    "sqlite": """longwave_contact AS c
+        WHERE c.channel = %s AND c.address IN (SELECT value FROM JSON_EACH(%s))""",
+    # LIMIT makes it look up each address in the index. Left to itself, and while it has no statistics of a table
+    # that was just filled, PostgreSQL reads all contacts of the channel for every chunk.
+    "postgresql": """(VALUES (CAST(%s AS text))) AS given (channel),
+        UNNEST(CAST(%s AS text[])) AS wanted (address),
+        LATERAL (SELECT * FROM longwave_contact
+                 WHERE channel = given.channel AND address = wanted.address LIMIT 1) AS c""",
+    "mysql": "longwave_contact AS c WHERE c.channel = %s AND c.address IN %s",
 }
+_BY_ID = {
+    "sqlite": "longwave_contact AS c WHERE c.id IN (SELECT value FROM JSON_EACH(%s))",
+    "postgresql": "longwave_contact AS c WHERE c.id = ANY(%s)",
+    "mysql": "longwave_contact AS c WHERE c.id IN %s",
+}
+_KNOWN = """
+    SELECT c.address, c.status, c.language, c.timezone, c.attributes,
+           (SELECT m.id FROM longwave_membership m WHERE m.contact_list_id = %s AND m.contact_id = c.id) IS NOT NULL
+    FROM {contacts}
+"""
 _UPSERT = {
     "sqlite": """
         INSERT INTO longwave_contact {columns}
@@ -152,20 +162,18 @@ _UPSERT = {
 }
 _MYSQL_ROW = "(%s, %s, 'active', '', %s, %s, %s, NOW(6), NOW(6))"
 _JOIN = {
-    "sqlite": "INSERT INTO {select} ON CONFLICT DO NOTHING",
-    "postgresql": "INSERT INTO {select} ON CONFLICT DO NOTHING",
-    "mysql": "INSERT IGNORE INTO {select}",
+    "sqlite": "INSERT INTO {members} ON CONFLICT DO NOTHING",
+    "postgresql": "INSERT INTO {members} ON CONFLICT DO NOTHING",
+    "mysql": "INSERT IGNORE INTO {members}",
 }
-_MEMBERS = (
-    "longwave_membership (contact_list_id, contact_id) SELECT %s, id FROM longwave_contact WHERE {which}"
-)
+_MEMBERS = "longwave_membership (contact_list_id, contact_id) SELECT %s, c.id FROM {contacts}"
 
 
 def known(channel: str, addresses: Sequence[str], list_id: int | None) -> dict[str, Known]:
     """Those of the addresses that are contacts already."""
     name = dialect()
     with connection.cursor() as cursor:
-        cursor.execute(_KNOWN.format(among=_AMONG[name]), [list_id, channel, _among(name, addresses)])
+        cursor.execute(_KNOWN.format(contacts=_BY_ADDRESS[name]), [list_id, channel, _array(name, addresses)])
         return {
             address: Known(status, language, timezone, json.loads(attributes), bool(is_on_list))
             for address, status, language, timezone, attributes, is_on_list in cursor.fetchall()
@@ -196,8 +204,7 @@ def join_list_by_address(list_id: int, channel: str, addresses: Sequence[str]) -
     if not addresses:
         return 0
     name = dialect()
-    which = f"channel = %s AND address {_AMONG[name]}"
-    return _join(name, which, [list_id, channel, _among(name, addresses)])
+    return _join(name, _BY_ADDRESS[name], [list_id, channel, _array(name, addresses)])
 
 
 def join_list(list_id: int, contact_ids: Sequence[int]) -> int:
@@ -205,17 +212,17 @@ def join_list(list_id: int, contact_ids: Sequence[int]) -> int:
     if not contact_ids:
         return 0
     name = dialect()
-    return _join(name, f"id {_AMONG[name]}", [list_id, _among(name, contact_ids)])
+    return _join(name, _BY_ID[name], [list_id, _array(name, contact_ids)])
 
 
-def _join(name: str, which: str, parameters: list[Any]) -> int:
+def _join(name: str, contacts: str, parameters: list[Any]) -> int:
     with connection.cursor() as cursor:
-        cursor.execute(_JOIN[name].format(select=_MEMBERS.format(which=which)), parameters)
+        cursor.execute(_JOIN[name].format(members=_MEMBERS.format(contacts=contacts)), parameters)
         return max(int(cursor.rowcount), 0)
 
 
-def _among(name: str, items: Sequence[str] | Sequence[int]) -> Any:
-    """The items as the one parameter that `_AMONG` takes."""
+def _array(name: str, items: Sequence[str] | Sequence[int]) -> Any:
+    """The items as one parameter."""
     if name == "sqlite":
         return json.dumps(items)
     return list(items) if name == "postgresql" else tuple(items)

@@ -125,7 +125,7 @@ class Table:
         return Broken(number, "its quotes are broken: one is opened and never closed", _shown(line))
 
     def _parse(self, text: str) -> tuple[list[str] | None, str]:
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=self.delimiter, strict=True)
+        rows = csv.reader((text,), delimiter=self.delimiter, strict=True)
         try:
             return next(rows), ""
         except csv.Error as error:

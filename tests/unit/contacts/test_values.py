@@ -40,7 +40,7 @@ def test_an_address_has_one_spelling(channel: str, text: str, address: str) -> N
     ],
 )
 def test_what_is_no_address_is_refused(channel: str, text: str) -> None:
-    with pytest.raises(ValueError, match="address|chat id|e-mail"):
+    with pytest.raises(ValueError, match=r"address|chat id|e-mail"):
         values.address(channel, text)
 
 
