@@ -4,9 +4,11 @@ import logging
 import os
 import threading
 import time
+import warnings
 from typing import Any
 
 from celery import signals
+from celery.exceptions import SecurityWarning
 from django.db import connections
 
 from longwave.celery import app
@@ -28,6 +30,8 @@ def prepare() -> None:
 
 def start(queues: list[str], *, concurrency: int, pool: str, name: str, loglevel: str) -> int:
     """Run a worker in this process until it is told to stop; its exit code."""
+    # Root is a danger with pickle, which this worker does not accept; containers often run as root.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     for logger in CHATTY:
         logging.getLogger(logger).setLevel(logging.WARNING)
     worker = app.Worker(
