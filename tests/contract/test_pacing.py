@@ -6,8 +6,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from django.db import connections
@@ -101,13 +103,48 @@ print(json.dumps(grants))
 """
 
 
-@pytest.mark.parametrize("keys", [1, 2])
-def test_concurrent_processes_share_the_rate_exactly(database: str, keys: int) -> None:
-    environ = os.environ | {"LONGWAVE_DATABASE_URL": database}
-    command = [sys.executable, "-c", CHILD, str(keys)]
+LANE = """
+import json, sys, time
+import longwave
+longwave.setup()
+from longwave.core.slots import MAX_LATE_US, SECOND, ClockOffset, Rate, debt
+from longwave.pacing import ledger
+rate, guard, seconds = 100.0, 0.006, 2.5
+clock, left = ClockOffset(), []
+ledger.state("sender:1")
+print("ready", flush=True)
+sys.stdin.readline()
+until = time.monotonic() + seconds
+while time.monotonic() < until:
+    grant = ledger.reserve([Rate("sender:1", rate)], 20, burst_guard=guard, lead=0.01, clock=clock)
+    owed, last = 0, 0
+    for slot in map(grant.slot_us, range(grant.count)):
+        at = clock.to_monotonic(slot)
+        time.sleep(max(0, at - time.monotonic()))
+        late = round((time.monotonic() - at) * SECOND)
+        if late <= MAX_LATE_US:
+            left.append(time.time())
+            tolerance = round(guard * SECOND) - clock.uncertainty_us
+            owed, last = max(owed, debt(late, tolerance)), slot
+    ledger.push("sender:1", owed, slot_us=last)
+    if not grant.count:
+        time.sleep(max(0, clock.to_monotonic(grant.wait_until_us) - time.monotonic()))
+print(json.dumps(left))
+"""
+
+
+def in_processes(script: str, url: str, *args: str, processes: int) -> list[Any]:
+    """Start the script so many times, let all begin at once, and return what each printed."""
+    environ = os.environ | {"LONGWAVE_DATABASE_URL": url}
     children = [
-        subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(3)
+        subprocess.Popen(
+            [sys.executable, "-c", script, *args],
+            env=environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(processes)
     ]
     for child in children:
         assert child.stdout is not None
@@ -116,7 +153,27 @@ def test_concurrent_processes_share_the_rate_exactly(database: str, keys: int) -
         assert child.stdin is not None
         child.stdin.write("go\n")
         child.stdin.flush()
-    blocks = [tuple(block) for child in children for block in json.loads(child.communicate()[0])]
+    return [json.loads(child.communicate()[0]) for child in children]
+
+
+def test_processes_that_send_in_their_slots_never_exceed_the_rate_in_any_second(database: str) -> None:
+    """Judged by the wall clock at which each send left, over all processes."""
+    left = sorted(at for times in in_processes(LANE, database, processes=3) for at in times)
+    window: deque[float] = deque()
+    peak = 0
+    for at in left:
+        window.append(at)
+        while window[0] <= at - 1:
+            window.popleft()
+        peak = max(peak, len(window))
+    assert 90 <= peak <= 100
+    assert (len(left) - 1) / (left[-1] - left[0]) >= 90
+
+
+@pytest.mark.parametrize("keys", [1, 2])
+def test_concurrent_processes_share_the_rate_exactly(database: str, keys: int) -> None:
+    answers = in_processes(CHILD, database, str(keys), processes=3)
+    blocks = [tuple(block) for answer in answers for block in answer]
     taken = sorted(start + i * spacing for start, spacing, count in blocks for i in range(count))
     assert {spacing for _, spacing, _ in blocks} == {500}
     assert all(later - earlier >= 500 for earlier, later in pairwise(taken))
