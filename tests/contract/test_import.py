@@ -119,7 +119,23 @@ def test_a_broken_row_does_not_overrule_a_good_one(sqlite: str) -> None:
 
 def test_addresses_that_only_look_alike_are_different_contacts(database: str) -> None:
     report = bring("address\nann\nAnn\nánn\n", channel="memory")
-    assert report.added == 3
+    assert report.added == report.joined == Contact.objects.count() == 3
+
+
+def test_the_column_of_the_address_is_found_by_name(sqlite: str) -> None:
+    bring("name,ID,Telegram Id\nAnn,7,42\n")
+    assert Contact.objects.get().address == "42"
+    bring("user_id;name\n43;Bob\n")
+    bring("name|UserID\nCem|44\n")
+    assert set(Contact.objects.values_list("address", flat=True)) == {"42", "43", "44"}
+    assert attributes("44") == {"name": "Cem"}
+
+
+def test_heavy_rows_are_imported(database: str) -> None:
+    heavy = "é" * 60_000
+    report = bring("chat_id,text\n" + "".join(f"{number},{heavy}\n" for number in range(1, 101)))
+    assert report.added == 100
+    assert attributes("7") == {"text": heavy}
 
 
 def test_email_addresses_are_checked_and_lowered(sqlite: str) -> None:

@@ -3,18 +3,23 @@
 import heapq
 import marshal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from longwave.contacts.ledger import Row
 
-RUN = 40_000
-"""Rows sorted in memory at a time."""
+RUN, RUN_WEIGHT = 40_000, 8_000_000
+"""Rows sorted in memory at a time, and characters of attributes in them: a row may have 65,000."""
 
-BLOCK = 250
-"""Rows of each run that are in memory while runs are merged."""
+BLOCK, BLOCK_WEIGHT = 250, 50_000
+"""The same of each run while runs are merged."""
+
+CHUNK_WEIGHT = 1_000_000
+"""Characters of attributes in a chunk: MariaDB refuses a statement over 16 MB unless told otherwise."""
 
 _Entry = tuple[str, int, str, str, str]  # address, position in the file, language, time zone, attributes
+T = TypeVar("T", Row, _Entry)
 
 
 class Spool:
@@ -29,6 +34,7 @@ class Spool:
         self._run, self._block = run, block
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by close)
         self._entries: list[_Entry] = []
+        self._weight = 0
         self._runs: list[tuple[int, int]] = []
         self.count = 0
 
@@ -37,19 +43,13 @@ class Spool:
         address, language, timezone, attributes = row
         self._entries.append((address, self.count, language, timezone, attributes))
         self.count += 1
-        if len(self._entries) == self._run:
+        self._weight += len(attributes)
+        if len(self._entries) == self._run or self._weight >= RUN_WEIGHT:
             self._write_run()
 
     def chunks(self, size: int) -> Iterator[list[Row]]:
-        """The rows that count, by address, `size` at a time."""
-        chunk: list[Row] = []
-        for row in self._rows():
-            chunk.append(row)
-            if len(chunk) == size:
-                yield chunk
-                chunk = []
-        if chunk:
-            yield chunk
+        """The rows that count, by address, `size` at a time; fewer when they are heavy."""
+        return _parcels(self._rows(), size, CHUNK_WEIGHT)
 
     def close(self) -> None:
         """Give the disk space back."""
@@ -69,10 +69,10 @@ class Spool:
     def _write_run(self) -> None:
         self._entries.sort()
         start = self._file.tell()
-        for first in range(0, len(self._entries), self._block):
-            marshal.dump(self._entries[first : first + self._block], self._file)
+        for block in _parcels(self._entries, self._block, BLOCK_WEIGHT):
+            marshal.dump(block, self._file)
         self._runs.append((start, self._file.tell()))
-        self._entries = []
+        self._entries, self._weight = [], 0
 
     def _read_run(self, start: int, end: int) -> Iterator[_Entry]:
         while start < end:
@@ -80,3 +80,17 @@ class Spool:
             block = marshal.load(self._file)  # noqa: S302 (our own unnamed file)
             start = self._file.tell()
             yield from block
+
+
+def _parcels(rows: Iterable[T], count: int, weight: int) -> Iterator[list[T]]:
+    """Lists of at most `count` rows, closed early by the row that brings their attributes to `weight` characters."""
+    parcel: list[T] = []
+    carried = 0
+    for row in rows:
+        parcel.append(row)
+        carried += len(row[-1])
+        if len(parcel) == count or carried >= weight:
+            yield parcel
+            parcel, carried = [], 0
+    if parcel:
+        yield parcel

@@ -93,3 +93,16 @@ def test_a_spool_gives_the_last_row_of_each_address_in_order(rows: list[tuple[st
     spool.close()
     assert [(row[0], row[1]) for chunk in chunks for row in chunk] == sorted(dict(rows).items())
     assert all(len(chunk) == size for chunk in chunks[:-1])
+
+
+def test_heavy_rows_come_in_small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("longwave.contacts.spool.RUN_WEIGHT", 50)
+    monkeypatch.setattr("longwave.contacts.spool.BLOCK_WEIGHT", 20)
+    monkeypatch.setattr("longwave.contacts.spool.CHUNK_WEIGHT", 30)
+    spool = Spool(None)
+    for number in range(10):
+        spool.add((str(number), "", "", "x" * 15))
+    chunks = list(spool.chunks(1000))
+    spool.close()
+    assert [len(chunk) for chunk in chunks] == [2] * 5
+    assert [row[0] for chunk in chunks for row in chunk] == list("0123456789")
