@@ -286,7 +286,6 @@ def test_a_retrying_job_keeps_its_place_before_its_successors(database: str, bel
 
 def test_a_serial_key_is_exclusive_even_when_the_order_was_not_seen(database: str, bell: Broker) -> None:
     first, second = note.submit_many([{"value": n, "job_serial_key": "k"} for n in range(2)])
-    started(second) if start(second) else None
     Job.objects.filter(pk=second).update(status=Status.RUNNING, serial_slot="k")  # it was first, unseen
     assert start(first) is None
     assert row(first).status == Status.QUEUED
@@ -324,6 +323,7 @@ def test_a_job_that_raises_is_retried_as_declared_and_then_kept_as_failed(
     assert failed.error.startswith("RuntimeError: no luck")
     assert "def scripted" not in failed.error
     assert "Traceback" in failed.traceback
+    assert "\0" not in failed.error + failed.traceback
 
 
 def test_an_error_that_trying_again_cannot_mend_is_final(database: str, bell: Broker) -> None:
@@ -406,6 +406,17 @@ def test_a_job_whose_lease_ran_out_is_returned_without_a_failure(database: str, 
     returned = row(handle.id)
     assert (returned.status, returned.seq, returned.crashes, returned.failures) == (Status.QUEUED, 2, 1, 0)
     assert bell.heard() == [(handle.id, 2)]
+
+
+def test_a_lease_renewed_at_the_last_moment_is_not_taken_away(database: str, bell: Broker) -> None:
+    handle = scripted.submit(plan="x")
+    held = started(handle.id)
+    lease_runs_out(handle.id)
+    (seen,) = ledger.expired(10)
+    assert ledger.renew(held.id, held.seq, held.owner, 30)
+    assert not ledger.give_back(seen, is_dead=False)
+    assert not ledger.poison(seen, "", is_dead=False)
+    assert ledger.finish(held, None)
 
 
 def test_a_job_that_kills_its_workers_is_failed_as_poison(database: str, bell: Broker) -> None:

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from django.utils import timezone
+from hypothesis import example as with_example
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,6 +53,9 @@ def test_a_region_is_a_queue(sqlite: str) -> None:
 
 
 @given(st.text(min_size=1), st.text(min_size=1))
+@with_example("key", "Key")
+@with_example("key", "key ")
+@with_example("k" * 80 + "a", "k" * 80 + "b")
 def test_different_dedupe_keys_have_slots_that_no_collation_confuses(one: str, other: str) -> None:
     first, second = (submission._dedupe_slot("room.job", key) for key in (one, other))
     assert first is not None
