@@ -82,7 +82,9 @@ def _prepared(kind: str) -> str:
 
 def _point_default_at(url: str) -> None:
     connections.close_all()
-    connections.settings["default"] = connections.configure_settings({"default": database.settings(url)})["default"]
+    connections.settings["default"] = connections.configure_settings({"default": database.settings(url)})[
+        "default"
+    ]
     if hasattr(connections._connections, "default"):
         del connections["default"]
 

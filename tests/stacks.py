@@ -1,9 +1,9 @@
 """Longwave as it runs for real: processes, a database, a broker, and the fake Telegram that judges.
 
-    with stack("postgresql+redis", home) as running:
-        campaign = running.broadcast(1000, rate=500)
-        running.wait(campaign)
-        running.verdict(campaign, 1000)
+with stack("postgresql+redis", home) as running:
+    campaign = running.broadcast(1000, rate=500)
+    running.wait(campaign)
+    running.verdict(campaign, 1000)
 """
 
 import contextlib
@@ -97,7 +97,9 @@ class Stack:
     def wait(self, campaign: int, *states: str, timeout: float = 90) -> Any:
         """Wait until the campaign is in one of `states` (an end, unless given); its report."""
         wanted = states or ("completed", "cancelled", "failed")
-        return until(lambda: (r := self.show(campaign))["state"] in wanted and r, timeout, lambda: self.show(campaign))
+        return until(
+            lambda: (r := self.show(campaign))["state"] in wanted and r, timeout, lambda: self.show(campaign)
+        )
 
     def wait_sent(self, count: int, timeout: float = 60) -> None:
         """Wait until the provider has accepted `count` messages."""
@@ -177,7 +179,9 @@ class Stack:
 
     def logs(self) -> str:
         """What every process said, for the report of a failed test."""
-        return "".join(f"--- {path.name}\n{path.read_text(errors='replace')}" for path in self.home.glob("*.log"))
+        return "".join(
+            f"--- {path.name}\n{path.read_text(errors='replace')}" for path in self.home.glob("*.log")
+        )
 
 
 class Broker:
@@ -200,7 +204,17 @@ class RedisServer(Broker):
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            [_redis_binary(), "--port", str(self._port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self._folder)],
+            [
+                _redis_binary(),
+                "--port",
+                str(self._port),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--dir",
+                str(self._folder),
+            ],
             stdout=subprocess.DEVNULL,
         )
         until(lambda: self._ask(b"PING").startswith(b"+PONG"), 10, lambda: "redis does not answer")
@@ -253,12 +267,17 @@ class RabbitVhost(Broker):
 
 
 @contextlib.contextmanager
-def stack(kind: str, home: Path, *, workers: int = 2, **telegram: Any) -> Iterator[Stack]:
-    """A migrated installation with running workers and beat, and a fake Telegram for it."""
+def stack(
+    kind: str, home: Path, *, workers: int = 2, url: str | None = None, **telegram: Any
+) -> Iterator[Stack]:
+    """A migrated installation with running workers and beat, and a fake Telegram for it.
+
+    url: a database of the test's own, instead of one on the machine's server.
+    """
     with contextlib.ExitStack() as things:
         options = {"rate": None, "latency": 20, "jitter": 10, "chat_burst": None, **telegram}
         fake = things.enter_context(FakeTelegram(**options))
-        running = _prepare(kind, home, fake, things)
+        running = _prepare(kind, home, fake, things, url)
         try:
             _start(running, workers)
             yield running
@@ -269,14 +288,17 @@ def stack(kind: str, home: Path, *, workers: int = 2, **telegram: Any) -> Iterat
             running.stop()
 
 
-def _prepare(kind: str, home: Path, fake: FakeTelegram, things: contextlib.ExitStack) -> Stack:
+def _prepare(
+    kind: str, home: Path, fake: FakeTelegram, things: contextlib.ExitStack, url: str | None
+) -> Stack:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LONGWAVE_")}
     environment["LONGWAVE_HOME"] = str(home)
     if kind == "sqlite+embedded":
         return Stack(kind, home, fake, environment, url=f"sqlite:///{home / 'longwave.db'}")
     database, broker_kind = kind.split("+")
-    url = databases.fresh(database, f"longwave_stack_{uuid.uuid4().hex[:8]}")
-    things.callback(databases.drop, url)
+    if url is None:
+        url = databases.fresh(database, f"longwave_stack_{uuid.uuid4().hex[:8]}")
+        things.callback(databases.drop, url)
     broker: Broker = RedisServer(home) if broker_kind == "redis" else RabbitVhost()
     things.callback(broker.stop)
     environment |= {"LONGWAVE_DATABASE_URL": url, "LONGWAVE_BROKER_URL": broker.url}

@@ -45,10 +45,11 @@ def settings(url: str) -> dict[str, Any]:
 
 def dialect() -> Dialect:
     """Which SQL the default connection speaks. MariaDB speaks mysql."""
-    vendor = connection.vendor
-    if vendor not in ("sqlite", "postgresql", "mysql"):
-        raise OperationalError(f"{vendor} is not supported; use SQLite, PostgreSQL, MySQL or MariaDB")
-    return vendor
+    match connection.vendor:
+        case "sqlite" | "postgresql" | "mysql" as known:
+            return known
+        case other:
+            raise OperationalError(f"{other} is not supported; use SQLite, PostgreSQL, MySQL or MariaDB")
 
 
 _CLOCK_SQL = {

@@ -40,7 +40,7 @@ def test_twenty_kills_lose_nobody_and_send_nothing_twice(running: Stack) -> None
     running.wait_sent(300)
 
     for kill in range(kills):
-        running.wait_sent(300 + kill * 900)
+        running.wait_sent(300 + kill * 500)
         running.kill_worker(dice)
     running.wait(campaign, timeout=180)
 

@@ -65,7 +65,7 @@ def test_freezing_numbers_every_contact_into_batches_once() -> None:
     campaign = a_campaign(contacts=7, batch_size=3)
 
     assert campaign.recipients == 7
-    assert [3, 3, 1] == list(Batch.objects.order_by("number").values_list("size", flat=True))
+    assert list(Batch.objects.order_by("number").values_list("size", flat=True)) == [3, 3, 1]
     assert [str(n) for n in range(1, 8)] == list(
         Delivery.objects.order_by("pk").values_list("address", flat=True)
     )

@@ -24,10 +24,8 @@ WIDE = 1.0
 """A horizon within which tests can take many slots at once."""
 
 
-def reserve(*limits: Rate, n: int = 1, horizon: float = 0.5, **options: float) -> Grant:
-    return ledger.reserve(
-        limits or [SENDER], n, horizon=horizon, burst_guard=options.pop("guard", 0.0), **options
-    )  # type: ignore[arg-type]
+def reserve(*limits: Rate, n: int = 1, horizon: float = 0.5, weight: int = 1) -> Grant:
+    return ledger.reserve(limits or [SENDER], n, horizon=horizon, weight=weight, burst_guard=0.0)
 
 
 def together(work: Callable[[], None], threads: int) -> None:

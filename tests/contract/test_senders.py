@@ -146,7 +146,7 @@ def test_a_sender_is_removed_unless_campaigns_use_it(database: str) -> None:
 
 
 def telegram(**values: object) -> Sender:
-    return Sender(id=7, channel="telegram", name="bot", **{"rate": 30.0, **values})  # type: ignore[arg-type]
+    return Sender(id=7, channel="telegram", name="bot", **{"rate": 30.0, **values})
 
 
 def test_a_campaign_keeps_the_senders_limit() -> None:

@@ -311,7 +311,7 @@ def _record_batch(batch_id: int, items: Iterable[Settled]) -> "Counter[str]":
 
 
 def _may_reopen(batch_id: int) -> bool:
-    """Whether rows given back late can still be sent: a batch that was done meanwhile opens again, while its campaign lives."""
+    """Whether rows given back late can still be sent: a batch that is done opens again, while its campaign lives."""
     batch = Batch.objects.select_for_update().select_related("campaign").get(pk=batch_id)
     if batch.state == BatchState.DONE:
         if batch.campaign.state not in (CampaignState.RUNNING, CampaignState.PAUSED):

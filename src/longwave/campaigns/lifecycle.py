@@ -1,4 +1,4 @@
-"""The verbs of a campaign. Each is one guarded UPDATE: a verb that is not allowed where the campaign stands is refused."""
+"""The verbs of a campaign. Each is one guarded UPDATE: where the campaign stands elsewhere, the verb is refused."""
 
 from datetime import datetime
 from typing import Any

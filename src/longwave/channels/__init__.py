@@ -1,4 +1,4 @@
-"""Ways for a message to leave, one folder a channel. Imported when first used: a worker loads only what it sends with."""
+"""Ways for a message to leave, one folder a channel, imported when first used."""
 
 from importlib import import_module
 

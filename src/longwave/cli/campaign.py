@@ -126,8 +126,8 @@ def preview(id: Id) -> None:
     typer.echo("The message is right for every contact that was looked at.")
 
 
-@app.command()
-def test(
+@app.command("test")
+def try_out(
     id: Id,
     to: Annotated[list[str], typer.Option(help="A chat to send it to; may be given several times.")],
     as_json: AsJson = False,

@@ -22,7 +22,7 @@ from longwave.testing.verdict import Verdict, judge
 if TYPE_CHECKING:
     from longwave.campaigns.models import Campaign
 
-TOKEN = "4242424242:DEMO-token-of-the-fake-telegram-server"
+TOKEN = "4242424242:DEMO-token-of-the-fake-telegram-server"  # noqa: S105 - opens nothing but the fake
 LATENCY_MS = 30
 JITTER_MS = 20
 FLOOD_SECONDS = 1.0
@@ -48,7 +48,7 @@ def demo(
     with tempfile.TemporaryDirectory(prefix="longwave-demo-") as folder, contextlib.ExitStack() as stack:
         _own_environment(Path(folder))
         telegram = stack.enter_context(FakeTelegram(rate=rate, latency=LATENCY_MS, jitter=JITTER_MS))
-        telegram.users(**SHARES)
+        telegram.users(chats=None, **SHARES)
         stage = _Stage(telegram, Path(folder), as_json)
         stage.say(f"A fake Telegram listens on {telegram.base_url}: {rate} messages/s, {LATENCY_MS} ms away.")
         _load_django()
@@ -175,7 +175,7 @@ class _Accidents:
         return f"Telegram answers 429 to everything for {FLOOD_SECONDS:g} s."
 
     def _kill(self) -> str:
-        name, pid = sorted(_workers(self._stage.home).items())[0]
+        name, pid = min(_workers(self._stage.home).items())
         os.kill(pid, signal.SIGKILL)
         return f"Worker {name} was killed (kill -9 {pid})."
 

@@ -1,11 +1,13 @@
 """`longwave sender` and `longwave send`, against the fake Telegram; the token must not come out anywhere."""
 
+import getpass
 import io
 import json
 import logging
 import os
 import pty
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,7 +123,12 @@ def test_without_a_terminal_the_token_must_be_announced(run: CommandLine) -> Non
 def test_on_a_terminal_the_token_is_asked_for_without_echo(monkeypatch: pytest.MonkeyPatch) -> None:
     leader, follower = pty.openpty()
     asked: list[str] = []
-    monkeypatch.setattr(command.getpass, "getpass", lambda prompt, stream=None: asked.append(prompt) or TOKEN)
+
+    def answer(prompt: str, stream: object = None) -> str:
+        asked.append(prompt)
+        return TOKEN
+
+    monkeypatch.setattr(getpass, "getpass", answer)
     with os.fdopen(follower) as terminal:
         monkeypatch.setattr(sys, "stdin", terminal)
         assert command._token(True) == TOKEN
@@ -174,7 +181,7 @@ def test_a_bot_is_removed(bot: CommandLine) -> None:
 
 def test_a_message_arrives_at_its_chat(bot: CommandLine, telegram: FakeTelegram) -> None:
     assert bot("send", "--sender", "bot", "--to", "42", "--text", "Your order has left.", "--json") == 0
-    job = Job.objects.get(id=bot.json["job"])
+    job = Job.objects.get()
     runner.execute(job.id, job.seq)
     assert telegram.chats() == {42: 1}
     assert bot("send", "--sender", "bot", "--to", "42", "--text", "x", "--wait", "--timeout", "0") == 1
@@ -188,7 +195,7 @@ def test_waiting_for_a_message_reports_what_became_of_it(
         for job in Job.objects.filter(status="queued"):
             runner.execute(job.id, job.seq)
 
-    monkeypatch.setattr(command.time, "sleep", work)
+    monkeypatch.setattr(time, "sleep", work)
     telegram.users(chats={"42": "ok", "43": "blocked"})
     assert bot("send", "--sender", "bot", "--to", "42", "--text", "hi", "--wait") == 0
     assert "Sent: message" in bot.out

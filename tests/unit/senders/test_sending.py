@@ -178,7 +178,8 @@ def test_a_slot_that_was_missed_is_given_up_for_a_new_one(
     sender: Sender, outbox: memory.Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = Running()
-    real, missed = ledger.reserve, []
+    real = ledger.reserve
+    missed: list[Any] = []
 
     def late(*args: Any, **options: Any) -> Any:
         grant = real(*args, **options)
