@@ -1,0 +1,136 @@
+"""What is measured, one function a scenario. Each runs in a process of its own."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from broadcasting.results import Broken, Result, missing, result
+from broadcasting.stage import PERSONAL, PLAIN, TOKEN, Database, Run, Stage, has_postgres, stage
+
+Scenario = Callable[[bool], list[Result]]
+
+LATENCY = {"latency": 30, "jitter": 20}
+"""Milliseconds, where the provider is to be as far away as Telegram is."""
+
+
+# --- at a rate --------------------------------------------------------------------------------------------------------
+
+
+def paced_30(workers: int, quick: bool) -> list[Result]:
+    """Telegram's free limit, exactly, however many workers share it."""
+    name, recipients = f"paced_30_{workers}_workers", 180 if quick else 3600
+    kind: Database = "postgresql" if has_postgres() else "sqlite"
+    with stage(kind, workers=workers, sender_rate=30, rate=30, **LATENCY) as here:
+        run = here.broadcast(recipients)
+    about = {"database": kind, "seconds": round(run.seconds, 2), **_cost(run)}
+    return [
+        result(f"{name}_mean", run.rate, "msg/s", 29.5, peers=about),
+        result(f"{name}_peak", run.peak, "in 1 s", 30, lower=True),
+        result(f"{name}_caused_429", run.caused_429, "", 0, lower=True),
+    ]
+
+
+def paced_1000(quick: bool) -> list[Result]:
+    """The paid limit, by two workers."""
+    recipients = 5_000 if quick else 100_000
+    kind: Database = "postgresql" if has_postgres() else "sqlite"
+    with stage(kind, workers=2, sender_rate=1000, rate=1000, **LATENCY) as here:
+        run = here.broadcast(recipients)
+    about = {"recipients": recipients, "database": kind, "mean": round(run.rate, 1), **_cost(run)}
+    return [
+        result("paced_1000_seconds", run.seconds, "s", 103 * recipients / 100_000, lower=True, peers=about),
+        result("paced_1000_peak", run.peak, "in 1 s", 1000, lower=True),
+        result("paced_1000_caused_429", run.caused_429, "", 0, lower=True),
+    ]
+
+
+# --- as fast as it goes -----------------------------------------------------------------------------------------------
+
+
+def unlimited_sqlite(quick: bool) -> list[Result]:
+    """One worker process, every receipt durable, SQLite."""
+    bare, plain, personal = _unlimited("sqlite", quick)
+    of_bare = _rate(plain) / median(bare)
+    return [
+        result("unlimited_sqlite", _rate(plain), "msg/s", 8_000, peers=_cost(*plain)),
+        result("unlimited_sqlite_of_bare", of_bare, "×", 0.45, peers={"bare aiohttp loop": median(bare)}),
+        _personal_ratio("sqlite", plain, personal),
+    ]
+
+
+def unlimited_postgresql(quick: bool) -> list[Result]:
+    """The same on PostgreSQL."""
+    if not has_postgres():
+        return [missing("unlimited_postgresql", "no PostgreSQL server; set TEST_POSTGRES_URL")]
+    bare, plain, personal = _unlimited("postgresql", quick)
+    peers = {"of bare aiohttp loop": _rate(plain) / median(bare), **_cost(*plain)}
+    return [
+        result("unlimited_postgresql", _rate(plain), "msg/s", 5_000, peers=peers),
+        _personal_ratio("postgresql", plain, personal),
+    ]
+
+
+def _unlimited(kind: Database, quick: bool) -> tuple[list[float], list[Run], list[Run]]:
+    """Rates of the bare loop, and runs with plain and personal text: in turn, so that all meet the same machine."""
+    recipients, rounds = (15_000, 1) if quick else (60_000, 3)
+    bare, plain, personal = [], [], []
+    with stage(kind) as here:
+        here.broadcast(1_000)  # whatever is only done once is done
+        for _ in range(rounds):
+            bare.append(_bare_rate(here, recipients))
+            plain.append(here.broadcast(recipients, PLAIN))
+            personal.append(here.broadcast(recipients, PERSONAL))
+    return bare, plain, personal
+
+
+def _bare_rate(here: Stage, count: int) -> float:
+    since = time.time()
+    url = f"{here.telegram.base_url}/bot{TOKEN}/sendMessage"
+    _python("broadcasting.bare", url, str(count), PLAIN["text"])
+    stats = here.telegram.stats(since=since)
+    if stats["accepted"] != count:
+        raise Broken(f"the bare loop sent {stats['accepted']} of {count}")
+    return float(stats["mean_rate"])
+
+
+def _personal_ratio(kind: str, plain: list[Run], personal: list[Run]) -> Result:
+    ratio = _rate(personal) / _rate(plain)
+    peers = {"personalised": _rate(personal), "plain": _rate(plain), **_cost(*personal)}
+    return result(f"personal_ratio_{kind}", ratio, "×", 0.8, peers=peers)
+
+
+def _rate(runs: list[Run]) -> float:
+    return median(run.rate for run in runs)
+
+
+def _cost(*runs: Run) -> dict[str, Any]:
+    return {"worker cpu µs/msg": round(median(run.cpu_us for run in runs), 1)}
+
+
+def _python(module: str, *words: str, python: str = sys.executable) -> str:
+    """Run one of our modules in a process of its own; what it printed."""
+    folder = str(Path(__file__).parents[1])
+    path = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH", "")]))
+    done = subprocess.run(
+        [python, "-m", module, *words], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise Broken(f"{module}: {done.stderr[-2000:]}")
+    return done.stdout
+
+
+SCENARIOS: Mapping[str, Scenario] = {
+    "paced_30_1_workers": lambda quick: paced_30(1, quick),
+    "paced_30_2_workers": lambda quick: paced_30(2, quick),
+    "paced_30_4_workers": lambda quick: paced_30(4, quick),
+    "paced_1000": paced_1000,
+    "unlimited_sqlite": unlimited_sqlite,
+    "unlimited_postgresql": unlimited_postgresql,
+}
+
+NOT_IN_QUICK = frozenset({"paced_30_1_workers", "paced_30_4_workers"})
