@@ -53,6 +53,16 @@ def fresh(kind: str, name: str) -> str:
     return server.rsplit("/", 1)[0] + "/" + name
 
 
+@contextmanager
+def pointed_at(url: str) -> Iterator[None]:
+    """Look into the database of a running installation."""
+    _point_default_at(url)
+    try:
+        yield
+    finally:
+        connections.close_all()
+
+
 def drop(url: str) -> None:
     """Drop a database made by `fresh`, whoever is still connected to it."""
     kind = "mariadb" if url.startswith("mysql") else "postgresql"

@@ -63,7 +63,9 @@ class Postgres(Server):
     user = "postgres"
 
     def prepare(self) -> None:
-        found = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [Path(shutil.which("initdb") or "/-").parent]
+        found = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [
+            Path(shutil.which("initdb") or "/-").parent
+        ]
         self._bin = found[-1]
         if not (self._bin / "initdb").exists():
             databases.missing("PostgreSQL's initdb is not installed")
@@ -101,9 +103,23 @@ class MariaDB(Server):
         self.url = f"mysql://root@127.0.0.1:{self.port}/test"
 
     def command(self) -> list[str]:
-        options = [f"--datadir={self.folder / 'data'}", f"--socket={self.folder / 's'}", f"--port={self.port}"]
+        options = [
+            f"--datadir={self.folder / 'data'}",
+            f"--socket={self.folder / 's'}",
+            f"--port={self.port}",
+        ]
         return [self._server, "--no-defaults", "--bind-address=127.0.0.1", *options]
 
     def accepts(self) -> bool:
-        ask = ["mariadb-admin", "--no-defaults", "-h", "127.0.0.1", "-P", str(self.port), "-u", "root", "ping"]
+        ask = [
+            "mariadb-admin",
+            "--no-defaults",
+            "-h",
+            "127.0.0.1",
+            "-P",
+            str(self.port),
+            "-u",
+            "root",
+            "ping",
+        ]
         return subprocess.run(ask, capture_output=True).returncode == 0

@@ -60,13 +60,16 @@ UNPROVEN = 5
 EARLY_US = 500
 """A timer has whole milliseconds: a send half of one before its slot is on time."""
 
+DEBT_DELAY = 0.02
+"""Seconds over which late sends are gathered before the schedule is moved for them, once."""
+
 FLUSH = 0.1
 """Seconds between two writings of outcomes."""
 
 TICK = 0.2
 """Seconds after which any wait looks around again: for a pause, a stop, a new rate."""
 
-HAND_OVER = 1.4
+HAND_OVER = 1.2
 """Seconds that a stopping worker waits for answers before it calls them unknown."""
 
 OUTAGE = 120.0
@@ -125,7 +128,7 @@ class Lane:
         self._late: tuple[int, int] | None = None
         self._exhausted = False
         self._looked = 0.0
-        self._is_over = False
+        self._is_over = self._is_writing = False
 
     async def run(self) -> Halt:
         """Send until the turn is over, there is nothing left, or something stops it. Leaves nothing `sending`."""
@@ -172,7 +175,8 @@ class Lane:
 
     def _wants_more(self) -> bool:
         if self._is_trying():
-            return not self._queue and not self._in_flight
+            # Judged before the next ones leave: bad content must not get a second handful.
+            return not (self._queue or self._in_flight or self._settled or self._is_writing)
         if self._paced and self._queue:
             return self._queue[-1][0] - monotonic() < slots.BULK_HORIZON - QUANTUM
         return len(self._queue) < BLOCK
@@ -229,7 +233,6 @@ class Lane:
         self._hold_key, self._pace_key = limits[0].key, pace.key if pace else ""
         self._paced = pace is not None
         wanted = min(self._quantum(control), len(self._rows))
-        before = monotonic()
         grant = pacing.reserve(
             limits,
             wanted,
@@ -237,8 +240,8 @@ class Lane:
             lead=LEAD,
             weight=self._message.weight,
             burst_guard=control.burst_guard,
+            clock=self._offset,
         )
-        self._offset.add(before, grant.now_us, monotonic())
         if not grant.count:
             return self._offset.to_monotonic(grant.wait_until_us) - monotonic()
         self._tolerance_us = round(control.burst_guard * 1e6) - self._offset.uncertainty_us - EARLY_US
@@ -300,10 +303,11 @@ class Lane:
 
     def _note_lateness(self, slot: float, now: float) -> None:
         owed = slots.debt(round((now - slot) * 1e6), self._tolerance_us)
-        if owed and (self._late is None or owed > self._late[0]):
+        if owed:
             if self._late is None:
-                self._loop.call_later(0.02, self._pay_debt)
-            self._late = (owed, self._offset.to_database(slot))
+                self._loop.call_later(DEBT_DELAY, self._pay_debt)
+            # The highest debt, at the last late slot: what is owed counts for the second after it.
+            self._late = (max(owed, self._late[0] if self._late else 0), self._offset.to_database(slot))
 
     def _pay_debt(self) -> None:
         if self._late is not None:
@@ -330,6 +334,9 @@ class Lane:
             outcome = Rejected(str(error))
         except asyncio.CancelledError:
             outcome = Unknown("the worker was stopped before the answer came")
+        except Exception as error:
+            log.exception("send_failed", campaign=self._work.campaign_id, delivery=row.id)
+            outcome = Unknown(f"unexpected: {type(error).__name__}")
         self._settle(row, outcome)
 
     async def _upload(self, message: Message, recipient: Recipient) -> Outcome:
@@ -348,8 +355,10 @@ class Lane:
             case Sent():
                 self._proven = True
             case Throttled(retry_after):
-                self._held_until = max(self._held_until, monotonic() + retry_after)
-                self._in_background(lambda: self._hold(retry_after))
+                until = monotonic() + retry_after
+                if until > self._held_until + FLUSH:  # of the many answers to one flood, the first
+                    self._held_until = until
+                    self._in_background(lambda: self._hold(retry_after))
             case SenderBroken(reason):
                 self._halt = self._halt or Halt("broken", reason)
         self._settled.append(settle(row, outcome, resend_unknown=self._work.resend_unknown))
@@ -363,12 +372,14 @@ class Lane:
 
     async def _drain(self) -> None:
         """Wait for the answers in flight: for all of them at a turn's end, shortly when the worker stops."""
+        told_to_stop = None
         while self._in_flight:
-            patience = HAND_OVER if self._work.is_stopping() else TICK
-            done, _ = await asyncio.wait(self._in_flight, timeout=patience)
-            if self._work.is_stopping() and not done:
-                for task in self._in_flight:
-                    task.cancel()
+            await asyncio.wait(self._in_flight, timeout=TICK)
+            if self._work.is_stopping():
+                told_to_stop = told_to_stop or monotonic()
+                if monotonic() > told_to_stop + HAND_OVER:
+                    for task in self._in_flight:
+                        task.cancel()
 
     # --- writing down -------------------------------------------------------------------------------------------------
 
@@ -385,7 +396,9 @@ class Lane:
         settled, self._settled = self._settled, []
         held, self._held_seconds = self._held_seconds, 0.0
         if settled or held:
+            self._is_writing = True
             await self._in_thread(_recording, lambda: self._record(settled, held))
+            self._is_writing = False
 
     def _record(self, settled: list[Settled], held: float) -> None:
         campaign_id = self._work.campaign_id

@@ -6,7 +6,7 @@ other side, while Python's lock is free for the sending loop.
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -52,9 +52,10 @@ _ROWS = {
 # --- freezing the audience -------------------------------------------------------------------------------------------
 
 
-def freeze_chunk(campaign: Campaign, audience: "QuerySet[Contact]") -> int:
+def freeze_chunk(campaign: Campaign, audience_after: "Callable[[int], QuerySet[Contact]]") -> int:
     """Freeze the next `batch_size` contacts as one batch; how many there were. 0 means the audience is frozen whole.
 
+    `audience_after(id)` is the audience from the contact after that id on.
     One transaction: killed anywhere, the chunk is either frozen and `snapshot_after` moved, or neither.
     """
     with transaction.atomic():
@@ -63,7 +64,7 @@ def freeze_chunk(campaign: Campaign, audience: "QuerySet[Contact]") -> int:
             return 0
         number = (Batch.objects.filter(campaign=mine).aggregate(last=Max("number"))["last"] or 0) + 1
         batch = Batch.objects.create(campaign=mine, number=number, size=0)
-        chunk = audience.filter(pk__gt=mine.snapshot_after).order_by("pk").values_list("pk", "address")
+        chunk = audience_after(mine.snapshot_after).order_by("pk").values_list("pk", "address")
         sql, params = chunk[: mine.batch_size].query.sql_with_params()
         with connection.cursor() as cursor:
             cursor.execute(

@@ -1,6 +1,7 @@
 """Freezing an audience: contacts become deliveries, numbered into batches."""
 
 from collections.abc import Callable
+from functools import partial
 
 from django.db.models import QuerySet
 
@@ -12,10 +13,10 @@ from longwave.contacts.models import Contact
 from longwave.core.errors import Conflict
 
 
-def audience_of(campaign: Campaign) -> "QuerySet[Contact]":
-    """The contacts the campaign would go to if it were frozen now."""
+def audience_of(campaign: Campaign, after: int = 0) -> "QuerySet[Contact]":
+    """The contacts the campaign would go to if it were frozen now, from the one after id `after` on."""
     segment = segments.parse(campaign.segment) if campaign.segment is not None else None
-    return audience(campaign.contact_list, segment, campaign.sender.channel)
+    return audience(campaign.contact_list, segment, campaign.sender.channel, after=after)
 
 
 def freeze(campaign_id: int, *, until: Callable[[], bool]) -> bool:
@@ -24,8 +25,7 @@ def freeze(campaign_id: int, *, until: Callable[[], bool]) -> bool:
     Safe to be called again after a kill at any point, and by two workers at once.
     """
     campaign = lifecycle.get(campaign_id)
-    contacts = audience_of(campaign)
-    while ledger.freeze_chunk(campaign, contacts):
+    while ledger.freeze_chunk(campaign, partial(audience_of, campaign)):
         if until():
             return False
     try:
