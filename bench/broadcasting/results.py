@@ -1,6 +1,7 @@
 """What a benchmark found: one line of the table, one object of the JSON."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 Result = dict[str, Any]
@@ -41,6 +42,11 @@ def missing(name: str, why: str) -> Result:
 def broken(name: str, why: str) -> Result:
     """A measurement that failed."""
     return {"name": name, "value": None, "unit": "", "target": None, "ok": False, "peers": {"error": why}}
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The smallest value that `percent` of all values do not exceed."""
+    return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]
 
 
 def row(found: Result) -> str:

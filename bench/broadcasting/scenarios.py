@@ -5,12 +5,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from importlib import metadata
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from broadcasting.results import Broken, Result, missing, result
-from broadcasting.stage import PERSONAL, PLAIN, TOKEN, Database, Run, Stage, has_postgres, stage
+from broadcasting.results import Broken, Result, missing, percentile, result
+from broadcasting.stage import (
+    PERSONAL,
+    PLAIN,
+    TOKEN,
+    Database,
+    Run,
+    Stage,
+    has_postgres,
+    peak_mb,
+    stage,
+    until,
+)
 
 Scenario = Callable[[bool], list[Result]]
 
@@ -124,6 +136,117 @@ def _python(module: str, *words: str, python: str = sys.executable) -> str:
     return done.stdout
 
 
+# --- far away ---------------------------------------------------------------------------------------------------------
+
+
+def latency_50ms(quick: bool) -> list[Result]:
+    """The provider answers after 50 ms. The peers wait for each answer."""
+    recipients, peers_chats = (6_000, 40) if quick else (40_000, 200)
+    with stage("sqlite", latency=50) as here:
+        here.broadcast(1_000)
+        run = here.broadcast(recipients)
+        found = [result("latency_50ms", run.rate, "msg/s", peers=_cost(run))]
+        for name, version in PEERS.items():
+            found.append(_against(here, name, version, peers_chats, run))
+    return found
+
+
+PEERS = {"aiogram-broadcast": "0.2.0", "aiogram-broadcaster": "0.6.8"}
+
+
+def _against(here: Stage, name: str, version: str, chats: int, run: Run) -> Result:
+    title = f"latency_50ms_vs_{name.replace('-', '_')}"
+    try:
+        found = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return missing(title, f"pip install {name}=={version}")
+    since = time.time()
+    _python("broadcasting.peers", name, here.telegram.base_url, TOKEN, str(chats), str(here.broker))
+    stats = here.telegram.stats(since=since)
+    if stats["chats"] != chats:
+        raise Broken(f"{name} reached {stats['chats']} of {chats}")
+    return result(
+        title, run.rate / stats["mean_rate"], "×", 50, peers={f"{name} {found}": stats["mean_rate"]}
+    )
+
+
+# --- very many --------------------------------------------------------------------------------------------------------
+
+
+def million(quick: bool) -> list[Result]:
+    """Memory and the freezing of the audience do not care how many there are."""
+    few, many = (5_000, 50_000) if quick else (10_000, 1_000_000)
+    with stage("sqlite", workers=0) as here:
+        small, _ = _with_memory(here, few)
+        large, run = _with_memory(here, many)
+    speed = {"recipients": many, "rows/s": round(many / run.froze), "then msg/s": round(run.rate)}
+    return [
+        result("million_snapshot", run.froze, "s", 30, lower=True, peers=speed),
+        result("million_worker_peak", large, "MB", 150, lower=True, peers=_cost(run)),
+        result(
+            "million_worker_growth", large - small, "MB", 15, lower=True, peers={f"{few:,} recipients": small}
+        ),
+    ]
+
+
+def _with_memory(here: Stage, recipients: int) -> tuple[float, Run]:
+    """A broadcast by a worker that has done nothing else, and the peak of its memory in MB."""
+    here.contacts(recipients)
+    worker = here.start_worker()
+    run = here.broadcast(recipients)
+    peak = peak_mb(worker.pid)
+    here.stop_worker()
+    return peak, run
+
+
+# --- somebody is waiting ----------------------------------------------------------------------------------------------
+
+
+def interactive(quick: bool) -> list[Result]:
+    """Single messages in the middle of a broadcast that uses the whole rate."""
+    seconds = 6 if quick else 60
+    found = []
+    for rate in (30,) if quick else (30, 1000):
+        with stage("sqlite", workers=1, sender_rate=rate, rate=rate, **LATENCY) as here:
+            waited = _interrupt(here, rate, seconds)
+            stats = here.telegram.stats()
+        peers = {
+            "median": percentile(waited, 50),
+            "sends": len(waited),
+            "broadcast and these": f"{stats['mean_rate']:.1f}/s",
+            "peak": stats["peak_second"],
+            "caused 429": stats["caused_429"],
+        }
+        found.append(
+            result(f"interactive_at_{rate}", percentile(waited, 99), "s", 1.0, lower=True, peers=peers)
+        )
+    return found
+
+
+STRANGER = 5_000_000
+"""Chats from here on are in no list: what they get was sent singly, each one message, so no chat's limit matters."""
+
+
+def _interrupt(here: Stage, rate: int, seconds: int) -> list[float]:
+    """Seconds from asking for a single message to its arrival, for two a second."""
+    from longwave.senders import notify
+
+    here.start_single_worker()
+    campaign = here.launch(rate * (seconds + 10))
+    here.wait(campaign, "running")
+    until(lambda: here.telegram.stats()["accepted"] > rate, 60, "the broadcast does not start")
+    asked: dict[int, float] = {}
+    began = time.monotonic()
+    for number in range(seconds * 2):
+        time.sleep(max(0.0, began + number / 2 - time.monotonic()))
+        asked[STRANGER + number] = time.time()
+        notify.notify(here.sender, str(STRANGER + number), PLAIN)
+    last = STRANGER + seconds * 2 - 1
+    until(lambda: here.telegram.chats().get(last), 30, "the last single message did not arrive")
+    arrived = {chat: here.telegram.log(chat_id=chat)[0]["at"] for chat in asked}
+    return [arrived[chat] - at for chat, at in asked.items()]
+
+
 SCENARIOS: Mapping[str, Scenario] = {
     "paced_30_1_workers": lambda quick: paced_30(1, quick),
     "paced_30_2_workers": lambda quick: paced_30(2, quick),
@@ -131,6 +254,9 @@ SCENARIOS: Mapping[str, Scenario] = {
     "paced_1000": paced_1000,
     "unlimited_sqlite": unlimited_sqlite,
     "unlimited_postgresql": unlimited_postgresql,
+    "latency_50ms": latency_50ms,
+    "million": million,
+    "interactive": interactive,
 }
 
 NOT_IN_QUICK = frozenset({"paced_30_1_workers", "paced_30_4_workers"})

@@ -102,6 +102,10 @@ class Stage:
         self.workers.append(worker)
         return psutil.Process(worker.pid)
 
+    def start_single_worker(self) -> None:
+        """The process that sends single messages, ready to work."""
+        self.start("worker", "--queues", SINGLE, "--concurrency", str(SINGLE_AT_ONCE), "--name", "single")
+
     def stop_worker(self) -> None:
         """Stop the newest worker in good order."""
         stop(self.workers.pop())
@@ -207,6 +211,14 @@ class Run:
         self.rate = float(stats["mean_rate"] or 0.0)
         self.peak = int(stats["peak_second"])
         self.caused_429 = int(stats["caused_429"])
+
+
+def peak_mb(pid: int) -> float:
+    """The most memory a process has ever had, in MB (Linux)."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    raise Broken(f"process {pid} is gone")
 
 
 def until(condition: Callable[[], T], timeout: float, complaint: str, every: float = 0.02) -> T:
