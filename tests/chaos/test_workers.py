@@ -42,7 +42,8 @@ def test_a_stopping_worker_hands_over_within_two_seconds(kind: str, home: Path) 
         campaign = running.broadcast(20_000, rate=300)
         running.wait_sent(300)
 
-        for pid in running.worker_pids():
+        # A supervisor would put a new worker in the place of one that ends: it is told to stop itself.
+        for pid in [p.pid for p in running.others] if kind == "sqlite+embedded" else running.worker_pids():
             psutil.Process(pid).send_signal(signal.SIGTERM)
         time.sleep(2.0)
 

@@ -24,7 +24,7 @@ from longwave.campaigns import ledger
 from longwave.campaigns.control import Control, Halt
 from longwave.campaigns.models import Campaign, DeliveryState
 from longwave.campaigns.settling import Pending, Settled, release, settle
-from longwave.channels.base import Connection, Message, Recipient, TemplateError
+from longwave.channels.base import LEAVING, Connection, Message, Recipient, TemplateError
 from longwave.core import slots
 from longwave.core.outcomes import Outcome, Rejected, SenderBroken, Sent, Throttled, Unknown
 from longwave.jobs import job_context
@@ -59,6 +59,10 @@ UNPROVEN = 5
 
 EARLY_US = 500
 """A timer has whole milliseconds: a send half of one before its slot is on time."""
+
+SEEN = 0.25
+"""The part of the burst guard that lateness we see may use up for nothing. The rest is for what we do not see: the way
+from our socket to the provider's clock."""
 
 DEBT_DELAY = 0.02
 """Seconds over which late sends are gathered before the schedule is moved for them, once."""
@@ -244,7 +248,8 @@ class Lane:
         )
         if not grant.count:
             return self._offset.to_monotonic(grant.wait_until_us) - monotonic()
-        self._tolerance_us = round(control.burst_guard * 1e6) - self._offset.uncertainty_us - EARLY_US
+        seen = round(control.burst_guard * SEEN * 1e6)
+        self._tolerance_us = max(0, seen - self._offset.uncertainty_us - EARLY_US)
         rows = [self._rows[i] for i in range(grant.count)]
         if not ledger.claim(rows[0].batch_id, self._work.owner, rows):
             self._lose_batch(rows[0].batch_id)
@@ -288,9 +293,7 @@ class Lane:
             if at and (now - at) * 1e6 > slots.MAX_LATE_US:
                 self._settled.append(release(row))
                 continue
-            if at:
-                self._note_lateness(at, now)
-            self._launch(row)
+            self._launch(row, at)
 
     def _is_trying(self) -> bool:
         """Until something was delivered, and local files were uploaded with it, the lane feels its way."""
@@ -301,8 +304,9 @@ class Lane:
             return 1
         return IN_FLIGHT if self._proven else UNPROVEN
 
-    def _note_lateness(self, slot: float, now: float) -> None:
-        owed = slots.debt(round((now - slot) * 1e6), self._tolerance_us)
+    def _note_lateness(self, slot: float) -> None:
+        """A request of this slot leaves now: how much later the schedule must go on because of it."""
+        owed = slots.debt(round((monotonic() - slot) * 1e6), self._tolerance_us)
         if owed:
             if self._late is None:
                 self._loop.call_later(DEBT_DELAY, self._pay_debt)
@@ -314,8 +318,8 @@ class Lane:
             (owed, slot_us), self._late = self._late, None
             self._in_background(lambda: pacing.push(self._pace_key, owed, slot_us=slot_us))
 
-    def _launch(self, row: Pending) -> None:
-        task = self._loop.create_task(self._send(row))
+    def _launch(self, row: Pending, slot: float) -> None:
+        task = self._loop.create_task(self._send(row, slot))
         self._in_flight.add(task)
         task.add_done_callback(self._landed)
 
@@ -323,7 +327,9 @@ class Lane:
         self._in_flight.discard(task)
         self._room.set()
 
-    async def _send(self, row: Pending) -> None:
+    async def _send(self, row: Pending, slot: float) -> None:
+        if slot:
+            LEAVING.set(partial(self._note_lateness, slot))
         message, recipient = self._message, Recipient(row.address, row.fields)
         try:
             if message.needs_upload:

@@ -4,7 +4,8 @@ A channel knows its provider and nothing of campaigns, lanes or the database. do
 checklist.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -38,6 +39,11 @@ class Recipient:
 
     address: str
     fields: Mapping[str, Any]
+
+
+LEAVING: ContextVar[Callable[[], None] | None] = ContextVar("longwave_leaving", default=None)
+"""Called by a connection, when it is set, just before a request is written. A send that had to wait for a new
+connection leaves later than it was started, and whoever paces it has to know."""
 
 
 class AccountRefused(LongwaveError):

@@ -3,10 +3,16 @@
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+import structlog
+
+log = structlog.get_logger("longwave.jobs")
 T = TypeVar("T")
+
+CLOSE_PATIENCE = 1.0
+"""Seconds that sessions have to close before the process ends without them."""
 
 CANCEL_PATIENCE = 10.0
 """Seconds that a cancelled coroutine has to end before the worker goes on without it."""
@@ -73,13 +79,27 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     return loop.run(coroutine)
 
 
+_closers: list[Callable[[], Coroutine[Any, Any, None]]] = []
+
+
+def at_close(closer: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run `closer()` on the loop before it ends: for sessions and pools that live as long as it does."""
+    _closers.append(closer)
+
+
 def close() -> None:
-    """End the loop: its tasks are cancelled, its threads ended. The next `run` starts a new one."""
+    """End the loop: what lives on it is closed, its tasks cancelled. The next `run` starts a new one."""
     global _current
     with _lock:
         loop, _current = _current, None
-    if loop is not None:
-        loop.close()
+    if loop is None:
+        return
+    for closer in _closers:
+        try:
+            asyncio.run_coroutine_threadsafe(closer(), loop.loop).result(CLOSE_PATIENCE)
+        except Exception:
+            log.exception("closing_failed")
+    loop.close()
 
 
 def _forget_after_fork() -> None:

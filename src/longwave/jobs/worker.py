@@ -74,7 +74,7 @@ def _in_child(**_: Any) -> None:
     threading.Thread(target=_end_with_main, args=(os.getppid(),), name="main-watch", daemon=True).start()
 
 
-def _child_ends(**_: Any) -> None:
+def _process_ends(**_: Any) -> None:
     coroutines.close()
     connections.close_all()
 
@@ -89,4 +89,7 @@ def _end_with_main(main: int) -> None:
 signals.worker_init.connect(_before_fork, weak=False)
 signals.worker_shutting_down.connect(_stopping, weak=False)
 signals.worker_process_init.connect(_in_child, weak=False)
-signals.worker_process_shutdown.connect(_child_ends, weak=False)
+signals.worker_process_shutdown.connect(_process_ends, weak=False)  # a child of the prefork pool
+signals.worker_shutdown.connect(
+    _process_ends, weak=False
+)  # the main process, which the threads pool works in

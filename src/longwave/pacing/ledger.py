@@ -184,7 +184,7 @@ def _read(keys: Sequence[str], clock: ClockOffset | None) -> tuple[Rows, int]:
     name = connection.ops.quote_name
     columns = ", ".join(name(column) for column in ("key", *_COLUMNS))
     marks = ", ".join(["%s"] * len(keys))
-    query = f"SELECT {columns}, {_CLOCK[dialect]} FROM longwave_limit WHERE {name('key')} IN ({marks})"  # noqa: S608 - names are ours
+    query = f"SELECT {columns}, {_CLOCK[dialect]} FROM longwave_limit WHERE {name('key')} IN ({marks})"
     while True:
         with connection.cursor() as cursor:
             asked = time.monotonic()
@@ -225,7 +225,7 @@ def _replace(key: str, old: Standing, new: Standing) -> bool:
     guard = " AND ".join(f"{name(column)} = %s" for column in ("key", *_COLUMNS))
     with connection.cursor() as cursor:
         cursor.execute(
-            f"UPDATE longwave_limit SET {values} WHERE {guard}",  # noqa: S608 - names are ours
+            f"UPDATE longwave_limit SET {values} WHERE {guard}",
             [*_values(new).values(), key, *_values(old).values()],
         )
         return bool(cursor.rowcount == 1)

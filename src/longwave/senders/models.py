@@ -26,7 +26,7 @@ class Sender(models.Model):
         default=dict, help_text="what the provider said of this identity (bot id, username)"
     )
     rate = models.FloatField(null=True)
-    burst_guard = models.FloatField(default=0.006)
+    burst_guard = models.FloatField(default=0.008)
     bulk_share = models.FloatField(default=1.0)
     region = models.CharField(max_length=32, default="")
     base_url = models.CharField(max_length=255, default="")

@@ -2,10 +2,12 @@
 
 from typing import Any
 
-from longwave.jobs import Again, job, job_context
+from longwave.jobs import Again, coroutines, job, job_context
 from longwave.jobs.chores import chore
 from longwave.pacing import ledger
-from longwave.senders import sending
+from longwave.senders import connections, sending
+
+coroutines.at_close(connections.close_all)
 
 
 @job("senders.send_notification", queue="notifications", retries=3, backoff=(2, 10, 60), lease=60)

@@ -19,6 +19,7 @@ import msgspec
 import orjson
 
 from longwave.channels.base import (
+    LEAVING,
     Account,
     AccountRefused,
     Channel,
@@ -117,6 +118,9 @@ class MemoryConnection:
 
     async def send(self, message: Message, request: bytes) -> Outcome:
         """Deliver one rendered request, after the outbox' latency."""
+        leaving = LEAVING.get()
+        if leaving is not None:
+            leaving()
         await asyncio.sleep(self._outbox.latency)
         address, text = orjson.loads(request)
         return self._outbox.deliver(address, text)

@@ -17,7 +17,7 @@ import orjson
 from multidict import CIMultiDict
 from yarl import URL
 
-from longwave.channels.base import Account, AccountRefused, Message, Recipient
+from longwave.channels.base import LEAVING, Account, AccountRefused, Message, Recipient
 from longwave.channels.telegram import content as contents
 from longwave.channels.telegram.errors import classify
 from longwave.channels.telegram.message import TelegramMessage
@@ -52,7 +52,7 @@ class TelegramConnection:
         self._account = account
         self._urls: dict[str, URL] = {}
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE),
+            connector=_Connector(limit=0, keepalive_timeout=KEEP_ALIVE),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=timeout, connect=CONNECT_TIMEOUT),
             skip_auto_headers=_SKIPPED,
@@ -148,6 +148,17 @@ class TelegramConnection:
 
     def _scrub(self, error: BaseException) -> str:
         return scrub(f"{type(error).__name__}: {error}".rstrip(": "), self._account.secret)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Says when a request has its connection, and so leaves: a new one takes its time for TCP and TLS."""
+
+    async def connect(self, *args: Any, **options: Any) -> Any:
+        connection = await super().connect(*args, **options)
+        leaving = LEAVING.get()
+        if leaving is not None:
+            leaving()
+        return connection
 
 
 class _AnswerTooLong(Exception):

@@ -20,7 +20,7 @@ class Migration(migrations.Migration):
                 ('credentials', models.TextField(help_text='encrypted')),
                 ('account', models.JSONField(default=dict, help_text='what the provider said of this identity (bot id, username)')),
                 ('rate', models.FloatField(null=True)),
-                ('burst_guard', models.FloatField(default=0.006)),
+                ('burst_guard', models.FloatField(default=0.008)),
                 ('bulk_share', models.FloatField(default=1.0)),
                 ('region', models.CharField(default='', max_length=32)),
                 ('base_url', models.CharField(default='', max_length=255)),

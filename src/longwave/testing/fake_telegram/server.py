@@ -188,7 +188,7 @@ async def _watch_parent(stop: asyncio.Event) -> None:
     parent = os.getppid()
     loop = asyncio.get_running_loop()
     loop.add_reader(sys.stdin.fileno(), _end_at_eof, stop)
-    while os.getppid() == parent:  # noqa: ASYNC110 - nothing in the system tells of a new parent
+    while os.getppid() == parent:
         await asyncio.sleep(PARENT_POLL_SECONDS)
     stop.set()
 
