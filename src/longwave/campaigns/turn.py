@@ -1,5 +1,8 @@
 """From a job to a lane and back: open what it needs, let it send, say whether there is more to do."""
 
+import gc
+from functools import cache
+
 from longwave import channels
 from longwave.campaigns import control, lifecycle
 from longwave.campaigns.control import Control, Halt
@@ -18,19 +21,31 @@ async def take(campaign_id: int, *, number: int, generation: int) -> Again | Non
     if now.halts(generation) is not None:
         return None
     campaign = now.campaign
+    connection = await connection_for(campaign.sender.channel, account(campaign.sender))
+    _spare_the_collector()
     work = Work(
         campaign_id=campaign_id,
         generation=generation,
         number=number,
         owner=f"{context.owner}:{number}",
         compile=compile_message,
-        connection=await connection_for(campaign.sender.channel, account(campaign.sender)),
+        connection=connection,
         resend_unknown=campaign.on_unknown == OnUnknown.RESEND,
         is_paid=campaign.paid,
         is_stopping=context.stopping,
     )
     halt = await Lane(work, campaign).run()
     return await in_taking_thread(lambda: _after(campaign, halt))
+
+
+@cache
+def _spare_the_collector() -> None:
+    """Once a process: what is loaded by now stays, and is looked at no more.
+
+    A full collection over Django, Celery and aiohttp stops everything for 80 to 180 ms, in the middle of sending.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def compile_message(campaign: Campaign) -> Message:
