@@ -228,6 +228,8 @@ def _print(verdict: Verdict, rate: int, broken: list[str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    console = Console(highlight=False)
+    console.print()
     table = Table(title="What the fake Telegram's log says", title_justify="left", show_header=False)
     for label, value in (
         ("expected", f"{verdict.expected:,}"),
@@ -242,7 +244,6 @@ def _print(verdict: Verdict, rate: int, broken: list[str]) -> None:
         ("first to last message", f"{verdict.seconds:.1f} s"),
     ):
         table.add_row(label, value)
-    console = Console(highlight=False)
     console.print(table)
     for sentence in broken:
         console.print(f"[bold red]Broken:[/] {sentence}.")
