@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from broadcasting.results import HEADER, Broken, Result, broken, row
-from broadcasting.scenarios import NOT_IN_QUICK, SCENARIOS
+from broadcasting.scenarios import IDLE, NOT_IN_QUICK, SCENARIOS
 
 
 def main() -> None:
@@ -56,26 +56,42 @@ def _chosen(parser: argparse.ArgumentParser, names: list[str], quick: bool) -> l
 def run(names: list[str], quick: bool) -> list[Result]:
     """Every scenario in turn, its results printed as they come."""
     began, results = time.monotonic(), []
-    print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}\n{HEADER}")
-    for name in names:
-        found = isolated(name, quick)
-        results += found
-        for one in found:
+    print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}\n{HEADER}", flush=True)
+    for group in _groups(names, quick):
+        for one in side_by_side(group, quick):
+            results.append(one)
             print(row(one), flush=True)
     print(f"{time.monotonic() - began:.0f} s in all, load {os.getloadavg()[0]:.1f}")
     return results
 
 
-def isolated(name: str, quick: bool) -> list[Result]:
-    """One scenario in a process of its own."""
-    command = [sys.executable, __file__, "--measure", name, *(["--quick"] if quick else [])]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+def _groups(names: list[str], quick: bool) -> list[list[str]]:
+    idle = [name for name in names if quick and name in IDLE]
+    return [group for group in (idle, *([name] for name in names if name not in idle)) if group]
+
+
+def side_by_side(names: list[str], quick: bool) -> list[Result]:
+    """Scenarios at the same time, each in a process of its own."""
+    options = ["--quick"] if quick else []
+    commands = [[sys.executable, __file__, "--measure", name, *options] for name in names]
+    running = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+        for command in commands
+    ]
     try:
-        said = process.communicate()[0]
+        return [
+            found for name, process in zip(names, running, strict=True) for found in _ended(name, process)
+        ]
     except BaseException:
-        process.terminate()  # it cleans up behind itself
-        process.wait()
+        for process in running:
+            process.terminate()  # it cleans up behind itself
+        for process in running:
+            process.wait()
         raise
+
+
+def _ended(name: str, process: "subprocess.Popen[str]") -> list[Result]:
+    said = process.communicate()[0]
     found: list[Result] = json.loads(said) if said else [broken(name, f"exit code {process.returncode}")]
     return found
 

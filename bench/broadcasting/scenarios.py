@@ -29,6 +29,10 @@ Scenario = Callable[[bool], list[Result]]
 LATENCY = {"latency": 30, "jitter": 20}
 """Milliseconds, where the provider is to be as far away as Telegram is."""
 
+WIDE_GUARD = 0.02
+"""Burst guard at 1,000/s. Here the provider's clock shares a few cores with everything that it judges, and may have to
+wait for one for longer than the default's 8 ms."""
+
 
 # --- at a rate --------------------------------------------------------------------------------------------------------
 
@@ -49,13 +53,14 @@ def paced_30(workers: int, quick: bool) -> list[Result]:
 
 def paced_1000(quick: bool) -> list[Result]:
     """The paid limit, by two workers."""
-    recipients = 5_000 if quick else 100_000
+    recipients = 4_000 if quick else 100_000
     kind: Database = "postgresql" if has_postgres() else "sqlite"
-    with stage(kind, workers=2, sender_rate=1000, rate=1000, **LATENCY) as here:
+    with stage(kind, workers=2, sender_rate=1000, burst_guard=WIDE_GUARD, rate=1000, **LATENCY) as here:
         run = here.broadcast(recipients)
     about = {"recipients": recipients, "database": kind, "mean": round(run.rate, 1), **_cost(run)}
+    target = 1 + recipients / 1000 * 1.02  # 103 s for 100,000: a second to start, and the guard
     return [
-        result("paced_1000_seconds", run.seconds, "s", 103 * recipients / 100_000, lower=True, peers=about),
+        result("paced_1000_seconds", run.seconds, "s", target, lower=True, peers=about),
         result("paced_1000_peak", run.peak, "in 1 s", 1000, lower=True),
         result("paced_1000_caused_429", run.caused_429, "", 0, lower=True),
     ]
@@ -89,7 +94,7 @@ def unlimited_postgresql(quick: bool) -> list[Result]:
 
 def _unlimited(kind: Database, quick: bool) -> tuple[list[float], list[Run], list[Run]]:
     """Rates of the bare loop, and runs with plain and personal text: in turn, so that all meet the same machine."""
-    recipients, rounds = (15_000, 1) if quick else (60_000, 3)
+    recipients, rounds = (8_000, 1) if quick else (60_000, 3)
     bare, plain, personal = [], [], []
     with stage(kind) as here:
         here.broadcast(1_000)  # whatever is only done once is done
@@ -141,7 +146,7 @@ def _python(module: str, *words: str, python: str = sys.executable) -> str:
 
 def latency_50ms(quick: bool) -> list[Result]:
     """The provider answers after 50 ms. The peers wait for each answer."""
-    recipients, peers_chats = (6_000, 40) if quick else (40_000, 200)
+    recipients, peers_chats = (4_000, 20) if quick else (40_000, 200)
     with stage("sqlite", latency=50) as here:
         here.broadcast(1_000)
         run = here.broadcast(recipients)
@@ -175,7 +180,7 @@ def _against(here: Stage, name: str, version: str, chats: int, run: Run) -> Resu
 
 def million(quick: bool) -> list[Result]:
     """Memory and the freezing of the audience do not care how many there are."""
-    few, many = (5_000, 50_000) if quick else (10_000, 1_000_000)
+    few, many = (2_000, 20_000) if quick else (10_000, 1_000_000)
     with stage("sqlite", workers=0) as here:
         small, _ = _with_memory(here, few)
         large, run = _with_memory(here, many)
@@ -204,10 +209,10 @@ def _with_memory(here: Stage, recipients: int) -> tuple[float, Run]:
 
 def interactive(quick: bool) -> list[Result]:
     """Single messages in the middle of a broadcast that uses the whole rate."""
-    seconds = 6 if quick else 60
+    seconds = 5 if quick else 60
     found = []
-    for rate in (30,) if quick else (30, 1000):
-        with stage("sqlite", workers=1, sender_rate=rate, rate=rate, **LATENCY) as here:
+    for rate, guard in ((30, None),) if quick else ((30, None), (1000, WIDE_GUARD)):
+        with stage("sqlite", workers=1, sender_rate=rate, burst_guard=guard, rate=rate, **LATENCY) as here:
             waited = _interrupt(here, rate, seconds)
             stats = here.telegram.stats()
         peers = {
@@ -260,3 +265,5 @@ SCENARIOS: Mapping[str, Scenario] = {
 }
 
 NOT_IN_QUICK = frozenset({"paced_30_1_workers", "paced_30_4_workers"})
+IDLE = frozenset({"paced_30_2_workers", "interactive"})
+"""They wait more than they work: to save time, the quick run has them side by side."""

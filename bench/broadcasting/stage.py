@@ -49,7 +49,14 @@ def has_postgres() -> bool:
 
 
 @contextmanager
-def stage(kind: Database, *, workers: int = 1, sender_rate: float = 0, **telegram: Any) -> Iterator["Stage"]:
+def stage(
+    kind: Database,
+    *,
+    workers: int = 1,
+    sender_rate: float = 0,
+    burst_guard: float | None = None,
+    **telegram: Any,
+) -> Iterator["Stage"]:
     """A running installation with a sender; the fake has no limits and answers at once unless `telegram` says so."""
     with ExitStack() as things:
         home = Path(things.enter_context(tempfile.TemporaryDirectory(prefix="longwave-bench-")))
@@ -59,7 +66,7 @@ def stage(kind: Database, *, workers: int = 1, sender_rate: float = 0, **telegra
         _load()
         built = Stage(home, fake, things)
         things.callback(_close_connections)
-        built.open_for_business(workers, sender_rate)
+        built.open_for_business(workers, sender_rate, burst_guard)
         yield built
 
 
@@ -73,7 +80,7 @@ class Stage:
         self._things = things
         self._lists: dict[int, ContactList] = {}
 
-    def open_for_business(self, workers: int, sender_rate: float) -> None:
+    def open_for_business(self, workers: int, rate: float, burst_guard: float | None) -> None:
         """Start what runs, and add the sender."""
         from django.core.management import call_command
 
@@ -89,8 +96,9 @@ class Stage:
         self.start("beat")
         for _ in range(workers):
             self.start_worker()
+        url = self.telegram.base_url
         self.sender = senders.add(
-            "telegram", "bench", TOKEN, rate=sender_rate, base_url=self.telegram.base_url
+            "telegram", "bench", TOKEN, rate=rate, base_url=url, burst_guard=burst_guard
         )
 
     # --- processes ----------------------------------------------------------------------------------------------------
