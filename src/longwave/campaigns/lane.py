@@ -65,10 +65,6 @@ UNPROVEN = 5
 EARLY_US = 500
 """A timer has whole milliseconds: a send half of one before its slot is on time."""
 
-SEEN = 0.25
-"""The part of the burst guard that lateness we see may use up for nothing. The rest is for what we do not see: the way
-from our socket to the provider's clock."""
-
 DEBT_DELAY = 0.02
 """Seconds over which late sends are gathered before the schedule is moved for them, once."""
 
@@ -253,8 +249,7 @@ class Lane:
         )
         if not grant.count:
             return self._offset.to_monotonic(grant.wait_until_us) - monotonic()
-        seen = round(control.burst_guard * SEEN * 1e6)
-        self._tolerance_us = max(0, seen - self._offset.uncertainty_us - EARLY_US)
+        self._tolerance_us = slots.tolerance_us(control.burst_guard, self._offset.uncertainty_us + EARLY_US)
         rows = [self._rows[i] for i in range(grant.count)]
         if not ledger.claim(rows[0].batch_id, self._work.owner, rows):
             self._lose_batch(rows[0].batch_id)

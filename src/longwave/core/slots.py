@@ -24,6 +24,9 @@ INTERACTIVE_HORIZON = 0.6
 is served. Hardly more: a slot given away a second ahead could not be moved any more when a send before it
 leaves late, and one send waiting for its chat would make the whole sender wait with it."""
 
+SEEN = 0.25
+"""The part of the burst guard that lateness seen by the sender may use up."""
+
 MAX_LATE_US = 250_000
 """A send this late must not leave any more: it gives its slot up and takes a new one."""
 
@@ -178,11 +181,17 @@ def with_gap(standing: Standing, us: int, slot_us: int) -> Standing:
     return replace(standing, next_free=standing.next_free + us, gap_at=standing.next_free, gap_us=us)
 
 
-def debt(late_us: int, tolerance_us: int) -> int:
-    """By how much a send that left `late_us` after its slot must move the slots a second later.
+def tolerance_us(burst_guard: float, uncertainty_us: int) -> int:
+    """How late a send may leave for nothing.
 
-    tolerance_us: burst_guard seconds, less what the local clock is unsure of (`ClockOffset.uncertainty_us`).
+    A part of the guard (burst_guard seconds), less what the local clock is unsure of. The rest of it is kept for what
+    nobody here sees: the way from our socket to the provider's clock.
     """
+    return max(0, round(burst_guard * SEEN * SECOND) - uncertainty_us)
+
+
+def debt(late_us: int, tolerance_us: int) -> int:
+    """By how much a send that left `late_us` after its slot must move the slots a second later."""
     return max(0, late_us - max(0, tolerance_us))
 
 

@@ -11,10 +11,18 @@ import structlog
 from django.db import Error as DatabaseError
 
 from longwave import channels, database
-from longwave.channels.base import Connection, Message, Recipient, TemplateError
+from longwave.channels.base import LEAVING, Connection, Message, Recipient, TemplateError
 from longwave.core.errors import Conflict, LongwaveError, NotFound
 from longwave.core.outcomes import Gone, Outcome, Rejected, Retry, SenderBroken, Sent, Throttled, Unknown
-from longwave.core.slots import INTERACTIVE_HORIZON, MAX_LATE_US, SECOND, ClockOffset, Grant, debt
+from longwave.core.slots import (
+    INTERACTIVE_HORIZON,
+    MAX_LATE_US,
+    SECOND,
+    ClockOffset,
+    Grant,
+    debt,
+    tolerance_us,
+)
 from longwave.jobs import Again, runner
 from longwave.pacing import ledger
 from longwave.senders import senders
@@ -111,9 +119,8 @@ def _in_turn(parcel: _Parcel, progress: Progress) -> Outcome | Again:
         grant = _reserve(parcel, clock)
         if grant.count:
             progress.checkpoint(SENDING)
-            outcome, late_us = runner.run(_at_slot(parcel, clock.to_monotonic(grant.start_us)))
+            outcome = runner.run(_at_slot(parcel, grant, clock))
             if outcome is not None:
-                _pay(parcel.sender, grant, late_us, clock)
                 return _after(outcome, parcel, progress)
             _not_sent(progress)
         pause = max(0, grant.wait_until_us - grant.now_us) / SECOND if not grant.count else 0.0
@@ -134,22 +141,36 @@ def _reserve(parcel: _Parcel, clock: ClockOffset) -> Grant:
     )
 
 
-async def _at_slot(parcel: _Parcel, slot: float) -> tuple[Outcome | None, int]:
-    """Send at the slot. Returns None for the outcome when that is over; and how late the request left."""
+async def _at_slot(parcel: _Parcel, grant: Grant, clock: ClockOffset) -> Outcome | None:
+    """Send at the slot; None when that is over."""
+    slot = clock.to_monotonic(grant.start_us)
     await asyncio.sleep(max(0.0, slot - time.monotonic()))
-    late_us = max(0, round((time.monotonic() - slot) * SECOND))
-    if late_us > MAX_LATE_US:
-        return None, late_us
+    if (time.monotonic() - slot) * SECOND > MAX_LATE_US:
+        return None
+    loop = asyncio.get_running_loop()
+    tolerance = tolerance_us(parcel.sender.burst_guard, clock.uncertainty_us)
+    paying: list[asyncio.Future[None]] = []
+
+    def leaving() -> None:
+        owed = debt(round((time.monotonic() - slot) * SECOND), tolerance) if parcel.sender.rate else 0
+        if owed:  # at once, not after the answer: the slots a second later must not be given away before
+            paying.append(loop.run_in_executor(None, _pay, parcel.sender, grant, owed))
+
+    LEAVING.set(leaving)
+    outcome = await _send(parcel)
+    await asyncio.gather(*paying)
+    return outcome
+
+
+async def _send(parcel: _Parcel) -> Outcome:
     if parcel.message.needs_upload:
         outcome, _ = await parcel.connection.upload(parcel.message, parcel.recipient)
-        return outcome, late_us
-    return await parcel.connection.send(parcel.message, parcel.request), late_us
+        return outcome
+    return await parcel.connection.send(parcel.message, parcel.request)
 
 
-def _pay(sender: Sender, grant: Grant, late_us: int, clock: ClockOffset) -> None:
-    owed = debt(late_us, round(sender.burst_guard * SECOND) - clock.uncertainty_us) if sender.rate else 0
-    if owed:
-        _try(lambda: ledger.push(senders.limit_key(sender.id), owed, slot_us=grant.start_us))
+def _pay(sender: Sender, grant: Grant, owed: int) -> None:
+    _try(lambda: ledger.push(senders.limit_key(sender.id), owed, slot_us=grant.start_us))
 
 
 def _after(outcome: Outcome, parcel: _Parcel, progress: Progress) -> Outcome | Again:
