@@ -88,7 +88,7 @@ def test_nothing_is_frozen_for_a_campaign_that_is_not_preparing() -> None:
     campaign = a_campaign(contacts=0)
     Contact.objects.create(channel="memory", address="9")
 
-    assert ledger.freeze_chunk(campaign, everybody) == 0
+    assert ledger.freeze_chunk(campaign, everybody) is None
     assert Delivery.objects.count() == 0
 
 

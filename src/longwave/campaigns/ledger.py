@@ -52,16 +52,17 @@ _ROWS = {
 # --- freezing the audience -------------------------------------------------------------------------------------------
 
 
-def freeze_chunk(campaign: Campaign, audience_after: "Callable[[int], QuerySet[Contact]]") -> int:
+def freeze_chunk(campaign: Campaign, audience_after: "Callable[[int], QuerySet[Contact]]") -> int | None:
     """Freeze the next `batch_size` contacts as one batch; how many there were. 0 means the audience is frozen whole.
 
+    None: the campaign is not `preparing` (any more), which says nothing about its audience.
     `audience_after(id)` is the audience from the contact after that id on.
     One transaction: killed anywhere, the chunk is either frozen and `snapshot_after` moved, or neither.
     """
     with transaction.atomic():
         mine = Campaign.objects.select_for_update().get(pk=campaign.pk)
         if mine.state != CampaignState.PREPARING:
-            return 0
+            return None
         number = (Batch.objects.filter(campaign=mine).aggregate(last=Max("number"))["last"] or 0) + 1
         batch = Batch.objects.create(campaign=mine, number=number, size=0)
         chunk = audience_after(mine.snapshot_after).order_by("pk").values_list("pk", "address")

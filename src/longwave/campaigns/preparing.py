@@ -25,9 +25,12 @@ def freeze(campaign_id: int, *, until: Callable[[], bool]) -> bool:
     Safe to be called again after a kill at any point, and by two workers at once.
     """
     campaign = lifecycle.get(campaign_id)
-    while ledger.freeze_chunk(campaign, partial(audience_of, campaign)):
+    while frozen := ledger.freeze_chunk(campaign, partial(audience_of, campaign)):
         if until():
             return False
+    if frozen is None:
+        # Paused or cancelled meanwhile. It may have been resumed since: then there is more to freeze.
+        return lifecycle.get(campaign_id).state != CampaignState.PREPARING
     try:
         if lifecycle.get(campaign_id).recipients:
             lifecycle.run(campaign_id)
