@@ -87,8 +87,13 @@ _recording = ThreadPoolExecutor(1, "lane-record")
 
 
 async def in_taking_thread(work: Callable[[], T]) -> T:
-    """Ask the database from a coroutine: on the connection that lanes take their work with."""
-    return await asyncio.get_running_loop().run_in_executor(_taking, work)
+    """Ask the database from a coroutine: on the connection that lanes take their work with.
+
+    That connection outlives a turn. Where an earlier one lost it, it must be opened anew, or no turn would ever succeed
+    again: so `work` must be safe to repeat.
+    """
+    lasting = partial(database.persist, work, give_up_after=OUTAGE)
+    return await asyncio.get_running_loop().run_in_executor(_taking, lasting)
 
 
 @dataclass(frozen=True, slots=True)

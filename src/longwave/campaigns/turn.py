@@ -18,9 +18,9 @@ async def take(campaign_id: int, *, number: int, generation: int) -> Again | Non
     """One turn of one lane; None when nothing is left for it to do."""
     context = job_context.current()
     now = await in_taking_thread(lambda: Control.read(campaign_id))
-    if now.halts(generation) is not None:
-        return None
-    campaign = now.campaign
+    campaign, halted = now.campaign, now.halts(generation)
+    if halted is not None:
+        return await in_taking_thread(lambda: _after(campaign, halted))
     connection = await connection_for(campaign.sender.channel, account(campaign.sender))
     _spare_the_collector()
     work = Work(
