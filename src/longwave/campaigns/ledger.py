@@ -14,12 +14,14 @@ import orjson
 from django.db import connection, transaction
 from django.db.models import F, Max, Min, Q, QuerySet
 from django.db.models.functions import Now
+from msgspec import structs
 
 from longwave import database
 from longwave.campaigns.models import Batch, BatchState, Campaign, CampaignState, Delivery, DeliveryState
 from longwave.campaigns.settling import Pending, Settled
 from longwave.contacts import status as contact_status
-from longwave.contacts.models import Contact
+from longwave.contacts.models import Contact, ContactStatus
+from longwave.core.errors import InvalidInput
 
 BUCKET_SECONDS = 10
 ERROR_TEXTS_KEPT = 50
@@ -118,9 +120,12 @@ def _take_lease(campaign: Campaign, batch: Batch, owner: str, seconds: float) ->
 
 
 def orphan(campaign: Campaign, batch_id: int) -> int:
-    """The rows a dead lane left `sending`: named unknown, or sent again, as the campaign's policy says."""
+    """The rows a dead lane left `sending`: named unknown, or sent again, as the campaign's policy says.
+
+    A cancelled campaign sends nothing again: called `cancelled`, they would pass for people who surely got nothing.
+    """
     rows = Delivery.objects.filter(batch_id=batch_id, state=DeliveryState.SENDING)
-    if campaign.on_unknown == "resend":
+    if campaign.on_unknown == "resend" and campaign.state != CampaignState.CANCELLED:
         return rows.update(state=DeliveryState.PENDING, retry_at=None)
     count = rows.update(
         state=DeliveryState.UNKNOWN, outcome_at=Now(), error="the worker died while it was being sent"
@@ -185,8 +190,9 @@ def load(batch_id: int, *, personal: bool) -> list[Pending]:
     columns = "d.id, d.contact_id, d.address, d.attempt, d.tries"
     tables = "longwave_delivery d"
     if personal:
-        columns += ", c.attributes, c.language, c.timezone"
-        tables += " JOIN longwave_contact c ON c.id = d.contact_id"
+        columns += ", COALESCE(c.attributes, '{}'), COALESCE(c.language, ''), COALESCE(c.timezone, '')"
+        # LEFT: a contact that was deleted meanwhile must not hide its delivery, or the batch would never be done.
+        tables += " LEFT JOIN longwave_contact c ON c.id = d.contact_id"
     now = _NOW[database.dialect()]
     with connection.cursor() as cursor:
         cursor.execute(
@@ -270,28 +276,34 @@ _IN_TIME = "= 'sending'"
 _LATE = "IN ('sending', 'unknown', 'pending')"
 """A late outcome still says what became of its attempt, though the row was given up or queued to be resent."""
 
+_LATE_BACK = "IN ('sending', 'unknown')"
+"""What may still be given back late. Not what is pending already: written twice, it would cost two tries."""
+
 
 def record(campaign_id: int, settled: Sequence[Settled], held_seconds: float = 0.0) -> None:
     """Write outcomes, counters, chart buckets and error tallies in one transaction. Safe to repeat.
 
     Rows that are not `sending` any more (their lane's lease ran out) are accepted late, and their batch recounted.
     """
-    by_batch: dict[int, list[Settled]] = defaultdict(list)
-    for item in settled:
-        by_batch[item.batch_id].append(item)
     with transaction.atomic():
+        settled = [item if item.address is None else _moved(campaign_id, item) for item in settled]
+        by_batch: dict[int, list[Settled]] = defaultdict(list)
+        for item in settled:
+            by_batch[item.batch_id].append(item)
         landed: Counter[str] = Counter()
+        written: list[Settled] = []
         for batch_id, items in sorted(by_batch.items()):
-            landed += _record_batch(batch_id, items)
+            landed += _record_batch(batch_id, items, written)
         _mark_contacts(settled)
         _add_buckets(campaign_id, landed)
-        _add_tallies(campaign_id, settled)
+        _add_tallies(campaign_id, written)
         if held_seconds:
             first = Batch.objects.filter(campaign_id=campaign_id, number=1)
             first.update(held_ms=F("held_ms") + round(held_seconds * 1000))
 
 
-def _record_batch(batch_id: int, items: Iterable[Settled]) -> "Counter[str]":
+def _record_batch(batch_id: int, items: Iterable[Settled], written: list[Settled]) -> "Counter[str]":
+    """Write the rows of one batch; how many landed in each counted state. Groups that landed go to `written`."""
     groups: dict[tuple[str, int], list[Settled]] = defaultdict(list)
     for item in items:
         groups[item.state, item.tried].append(item)
@@ -301,8 +313,12 @@ def _record_batch(batch_id: int, items: Iterable[Settled]) -> "Counter[str]":
         count = _write(state, tried, group, _IN_TIME)
         if count != len(group):
             is_plain = False
-            if state != DeliveryState.PENDING or _may_reopen(batch_id):
+            if state != DeliveryState.PENDING:
                 count += _write(state, tried, group, _LATE)
+            elif _may_reopen(batch_id):
+                count += _write(state, tried, group, _LATE_BACK)
+        if count:
+            written += group
         if state in COUNTED:
             landed[state] += count
     if not is_plain:
@@ -336,13 +352,30 @@ def _write(state: str, tried: int, group: Sequence[Settled], guard: str) -> int:
         return int(cursor.rowcount)
 
 
+def _moved(campaign_id: int, item: Settled) -> Settled:
+    """Give the contact its new address. Where another contact has it that gets the message itself, or wants none, this
+    delivery ends: the same chat must not get it twice."""
+    assert item.address is not None
+    try:
+        heir = contact_status.move(item.contact_id, item.address)
+    except InvalidInput:
+        return structs.replace(item, address=None)  # no address of this channel: a fault like any other
+    if heir is None or heir == item.contact_id:
+        return item
+    is_recipient = Delivery.objects.filter(campaign_id=campaign_id, contact_id=heir).exists()
+    if not is_recipient and Contact.objects.filter(pk=heir, status=ContactStatus.ACTIVE).exists():
+        return item
+    error = f"moved to {item.address}, which {'gets it itself' if is_recipient else 'is not written to'}"
+    return structs.replace(
+        item, state=DeliveryState.GONE, tried=0, error=error, label="gone", delay=None, address=None
+    )
+
+
 def _mark_contacts(settled: Sequence[Settled]) -> None:
     gone: dict[str, list[int]] = defaultdict(list)
     for item in settled:
         if item.state == DeliveryState.GONE:
             gone[item.error or ""].append(item.contact_id)
-        if item.address is not None:
-            contact_status.move(item.contact_id, item.address)
     for reason, contact_ids in gone.items():
         contact_status.mark_gone(contact_ids, reason)
 

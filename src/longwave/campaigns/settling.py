@@ -49,17 +49,17 @@ def settle(row: Pending, outcome: Outcome, *, resend_unknown: bool = False) -> S
     """What `outcome` makes of a delivery. Throttled and SenderBroken give it back untouched: no try is used up."""
     match outcome:
         case Sent(message_id):
-            return _final(row, DeliveryState.SENT, message_id=message_id)
+            return _final(row, DeliveryState.SENT, message_id=message_id[:190])
         case Gone(reason):
-            return _final(row, DeliveryState.GONE, error=reason[:255], label="gone")
+            return _final(row, DeliveryState.GONE, error=_storable(reason), label="gone")
         case Rejected(reason):
-            return _final(row, DeliveryState.REJECTED, error=reason[:255], label="rejected")
+            return _final(row, DeliveryState.REJECTED, error=_storable(reason), label="rejected")
         case Retry(reason, address):
-            return _retry(row, reason[:255], address)
+            return _retry(row, _storable(reason), address)
         case Unknown(reason) if resend_unknown:
-            return _retry(row, reason[:255], None)
+            return _retry(row, _storable(reason), None)
         case Unknown(reason):
-            return _final(row, DeliveryState.UNKNOWN, error=reason[:255], label="unknown")
+            return _final(row, DeliveryState.UNKNOWN, error=_storable(reason), label="unknown")
         case Throttled() | SenderBroken():
             return release(row)
 
@@ -76,6 +76,12 @@ def _retry(row: Pending, reason: str, address: str | None) -> Settled:
     return _final(
         row, DeliveryState.PENDING, tried=1, error=reason, label="retried", delay=delay, address=address
     )
+
+
+def _storable(reason: str) -> str:
+    """Cut to its column, without NUL and halves of surrogate pairs: what a database refuses would cost every outcome
+    that is written down with it."""
+    return reason.encode("utf-8", "replace").decode().replace("\0", "\ufffd")[:255]
 
 
 def _final(row: Pending, state: DeliveryState, **rest: Any) -> Settled:
