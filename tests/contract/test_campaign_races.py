@@ -1,19 +1,23 @@
 """What two processes, or a process and a person, do to one campaign at the same moment."""
 
 from collections import Counter
+from threading import Thread
 
 import pytest
+from django.db import connection, transaction
 
-from longwave.campaigns import lifecycle, preparing
+from longwave.campaigns import clearing, ledger, lifecycle, preparing, resolving, tending
 from longwave.campaigns.models import Batch, Campaign, CampaignState, Delivery
 from longwave.contacts.models import Contact
+from longwave.core.errors import Conflict
+from longwave.jobs.models import Job
 from longwave.senders.models import Sender
 
 pytestmark = pytest.mark.usefixtures("database")
 
 
 def a_draft(contacts: int = 5, batch_size: int = 3, **fields: object) -> Campaign:
-    sender = Sender.objects.create(channel="memory", name="s", credentials="x", rate=None)
+    sender = Sender.objects.create(channel="memory", name=f"s{Sender.objects.count()}", credentials="x")
     Contact.objects.bulk_create(Contact(channel="memory", address=str(n)) for n in range(1, contacts + 1))
     values = {"content": {"text": "hi"}, "name": "c", **fields}
     return Campaign.objects.create(sender=sender, batch_size=batch_size, **values)
@@ -55,3 +59,95 @@ def test_a_pause_and_resume_in_the_middle_of_freezing_leaves_nobody_out(
 
     assert look(campaign.pk).state == CampaignState.RUNNING
     assert look(campaign.pk).recipients == 7
+
+
+def test_a_campaign_is_not_completed_while_somebody_reopens_a_batch(database: str) -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("has one writer at a time")
+    campaign = a_campaign(contacts=3)
+    Delivery.objects.update(state="unknown")
+    Batch.objects.update(state="done", unknown=3)
+    answers: list[bool] = []
+
+    def complete() -> None:
+        try:
+            answers.append(lifecycle.complete(campaign.pk))
+        finally:
+            connection.close()
+
+    with transaction.atomic():
+        assert ledger._may_reopen(Batch.objects.get().pk)
+        other = Thread(target=complete)
+        other.start()
+        other.join(0.1)
+    other.join(10)
+
+    assert answers == [False]
+    assert lifecycle.get(campaign.pk).state == CampaignState.RUNNING
+
+
+def test_a_decision_that_comes_after_the_cancel_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    campaign = a_campaign(contacts=3)
+    Delivery.objects.update(state="unknown")
+    Batch.objects.update(state="done", unknown=3)
+    stale = lifecycle.get(campaign.pk)
+    lifecycle.cancel(campaign.pk)
+    clearing.clear(campaign.pk)
+    monkeypatch.setattr(resolving.lifecycle, "get", lambda _: stale)
+
+    with pytest.raises(Conflict):
+        resolving.resend_unknown(campaign.pk)
+
+    assert states(campaign) == {"unknown": 3}
+
+
+def test_a_completed_campaign_goes_on_with_the_first_batch_that_is_sent_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    campaign = a_campaign(contacts=6)
+    Delivery.objects.update(state="unknown")
+    Batch.objects.update(state="done", unknown=3)
+    assert lifecycle.complete(campaign.pk)
+    recount, counted = ledger.recount, []
+
+    def killed_in_the_second_batch(batch_id: int) -> None:
+        counted.append(batch_id)
+        if len(counted) == 2:
+            raise KeyboardInterrupt
+        recount(batch_id)
+
+    monkeypatch.setattr(ledger, "recount", killed_in_the_second_batch)
+    with pytest.raises(KeyboardInterrupt):
+        resolving.resend_unknown(campaign.pk)
+
+    assert states(campaign) == {"pending": 3, "unknown": 3}
+    assert lifecycle.get(campaign.pk).state == CampaignState.RUNNING
+
+
+def test_one_campaign_that_cannot_be_tended_does_not_keep_the_others_from_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bad = a_campaign(contacts=1)
+    Contact.objects.all().delete()
+    good = a_campaign(contacts=1)
+    asked = []
+
+    def submit_lanes(campaign: Campaign) -> None:
+        asked.append(campaign.pk)
+        if campaign == bad:
+            raise ValueError("something nobody thought of")
+
+    monkeypatch.setattr(lifecycle, "submit_lanes", submit_lanes)
+    tending.tend()
+
+    assert sorted(asked) == [bad.pk, good.pk]
+
+
+def test_a_cancel_whose_clearing_was_given_up_is_cleared_after_all() -> None:
+    campaign = a_campaign(contacts=1)
+    lifecycle.cancel(campaign.pk)
+    Job.objects.all().delete()
+
+    tending.tend()
+
+    assert Job.objects.filter(name="campaigns.clear").count() == 1

@@ -174,7 +174,11 @@ def expire_owner(prefix: str) -> int:
 
 
 def recount(batch_id: int) -> None:
-    """Make a batch's counters what its rows say: after anything but the plain way through."""
+    """Make a batch's counters what its rows say: after anything but the plain way through.
+
+    Its row is locked before the counting: what another adds meanwhile would be overwritten with the older count.
+    """
+    Batch.objects.select_for_update().filter(pk=batch_id).first()
     states = Counter(Delivery.objects.filter(batch_id=batch_id).values_list("state", flat=True))
     Batch.objects.filter(pk=batch_id).update(**{name: states.get(name, 0) for name in COUNTED})
 

@@ -95,7 +95,7 @@ def cancel(campaign_id: int, reason: str = "cancelled by hand") -> Campaign:
     """Stop for good. Deliveries that were not sent become `cancelled`; what was sent stays sent."""
     with transaction.atomic():
         campaign = _apply("cancel", campaign_id, reason=reason, finished_at=Now())
-        find("campaigns.clear").submit(campaign_id=campaign_id, job_dedupe_key=f"{campaign_id}")
+        submit_clear(campaign)
     return campaign
 
 
@@ -104,8 +104,14 @@ def complete(campaign_id: int) -> bool:
     unfinished = Batch.objects.filter(campaign_id=campaign_id).exclude(state=BatchState.DONE)
     if unfinished.exists():
         return False
-    mine = Campaign.objects.filter(pk=campaign_id, state__in=CAMPAIGN.sources("complete"))
-    return bool(mine.update(state=CampaignState.COMPLETED, state_at=Now(), finished_at=Now(), reason=""))
+    with transaction.atomic():
+        # Locked before the second look: whoever opens a batch again holds this row until it can be seen.
+        running = Campaign.objects.select_for_update().filter(state__in=CAMPAIGN.sources("complete"))
+        if not running.filter(pk=campaign_id).first() or unfinished.exists():
+            return False
+        mine = Campaign.objects.filter(pk=campaign_id)
+        mine.update(state=CampaignState.COMPLETED, state_at=Now(), finished_at=Now(), reason="")
+    return True
 
 
 def reopen(campaign_id: int) -> Campaign:
@@ -149,7 +155,13 @@ LANES = 4
 """Lanes of one campaign: enough to spread over a few workers and to go on when one dies."""
 
 
+def submit_clear(campaign: Campaign) -> None:
+    """Ring for the job that marks what a cancelled campaign has not sent."""
+    find("campaigns.clear").submit(campaign_id=campaign.pk, job_dedupe_key=f"{campaign.pk}")
+
+
 def submit_prepare(campaign: Campaign) -> None:
+    """Ring for the job that freezes the audience."""
     find("campaigns.prepare").submit(
         campaign_id=campaign.pk, job_dedupe_key=f"{campaign.pk}:{campaign.generation}"
     )

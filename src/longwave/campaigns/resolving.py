@@ -1,10 +1,16 @@
 """Second thoughts about deliveries: send the unknown ones again or let them be, and try the failed ones once more."""
 
+from functools import partial
+
 from django.db import transaction
 
+from longwave import database
 from longwave.campaigns import ledger, lifecycle
 from longwave.campaigns.models import Batch, BatchState, Campaign, CampaignState, Delivery, DeliveryState
 from longwave.core.errors import Conflict
+
+PATIENCE = 10.0
+"""Seconds for which a batch is tried again whose rows a lane is just writing to."""
 
 OPEN_TO_CHANGE = (CampaignState.RUNNING, CampaignState.PAUSED, CampaignState.COMPLETED)
 
@@ -27,31 +33,37 @@ def retry_failed(campaign_id: int) -> int:
 
 def _change(campaign_id: int, counter: str, source: DeliveryState, target: DeliveryState) -> int:
     campaign = lifecycle.get(campaign_id)
-    if campaign.state not in OPEN_TO_CHANGE:
-        raise Conflict(
-            f"Campaign {campaign_id} is {campaign.state}: its deliveries cannot be changed any more."
-        )
+    _refuse_unless_open(campaign)
     batches = Batch.objects.filter(campaign=campaign, **{f"{counter}__gt": 0}).values_list("pk", flat=True)
-    changed = sum(_change_batch(batch_id, source, target) for batch_id in list(batches))
-    if changed and target == DeliveryState.PENDING:
-        _go_on(campaign)
+    changed = 0
+    for batch_id in list(batches):
+        change = partial(_change_batch, campaign_id, batch_id, source, target)
+        changed += database.persist(change, give_up_after=PATIENCE)
+    now = lifecycle.get(campaign_id)
+    if changed and now.state == CampaignState.RUNNING:
+        lifecycle.submit_lanes(now)
     return changed
 
 
-def _change_batch(batch_id: int, source: DeliveryState, target: DeliveryState) -> int:
+def _refuse_unless_open(campaign: Campaign) -> None:
+    if campaign.state not in OPEN_TO_CHANGE:
+        raise Conflict(
+            f"Campaign {campaign.pk} is {campaign.state}: its deliveries cannot be changed any more."
+        )
+
+
+def _change_batch(campaign_id: int, batch_id: int, source: DeliveryState, target: DeliveryState) -> int:
     with transaction.atomic():
+        # Locked, so that it is neither completed nor cancelled while its deliveries are opened again.
+        campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
+        _refuse_unless_open(campaign)
         batch = Batch.objects.select_for_update().get(pk=batch_id)
         rows = Delivery.objects.filter(batch_id=batch_id, state=source)
         changed = rows.update(state=target, tries=0, retry_at=None)
         if target == DeliveryState.PENDING and batch.state != BatchState.LEASED:
             Batch.objects.filter(pk=batch_id).update(state=BatchState.OPEN, due_at=None)
         ledger.recount(batch_id)
+        if changed and target == DeliveryState.PENDING and campaign.state == CampaignState.COMPLETED:
+            # With the first batch: killed before the last one, what is open by then is sent all the same.
+            lifecycle.reopen(campaign_id)
     return changed
-
-
-def _go_on(campaign: Campaign) -> None:
-    now = lifecycle.get(campaign.pk)
-    if now.state == CampaignState.COMPLETED:
-        lifecycle.reopen(campaign.pk)
-    elif now.state == CampaignState.RUNNING:
-        lifecycle.submit_lanes(now)

@@ -1,12 +1,20 @@
 """What keeps campaigns going when nobody rings: chores of the beat, each harmless when done twice."""
 
+from collections.abc import Callable
+
+import structlog
 from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from longwave import database
 from longwave.campaigns import lifecycle
 from longwave.campaigns.models import Batch, BatchState, Campaign, CampaignState, MissedPolicy
 from longwave.core.errors import LongwaveError
+
+log = structlog.get_logger("longwave.campaigns")
+
+UNFINISHED = (BatchState.OPEN, BatchState.LEASED)
 
 MISSED_AFTER = 60.0
 """Seconds after its time at which a schedule counts as missed: nothing was running to keep it."""
@@ -36,13 +44,25 @@ def _keep_schedule(campaign: Campaign, late: float) -> None:
 
 
 def tend() -> None:
-    """Complete what is done, and give every running campaign the lanes it lacks."""
-    unfinished = Batch.objects.filter(campaign=OuterRef("pk")).exclude(state=BatchState.DONE)
+    """Complete what is done, give every running campaign the lanes it lacks, and the others the job they wait for."""
+    unfinished = Exists(Batch.objects.filter(campaign=OuterRef("pk"), state__in=UNFINISHED))
     running = Campaign.objects.filter(state=CampaignState.RUNNING).select_related("sender")
-    for campaign in running.annotate(is_unfinished=Exists(unfinished)):
+    for campaign in running.annotate(is_unfinished=unfinished):
         if campaign.is_unfinished:
-            lifecycle.submit_lanes(campaign)
+            _each(lifecycle.submit_lanes, campaign)
         else:
-            lifecycle.complete(campaign.pk)
+            _each(lambda done: lifecycle.complete(done.pk), campaign)
     for stuck in Campaign.objects.filter(state=CampaignState.PREPARING):
-        lifecycle.submit_prepare(stuck)
+        _each(lifecycle.submit_prepare, stuck)
+    for cancelled in Campaign.objects.filter(unfinished, state=CampaignState.CANCELLED):
+        _each(lifecycle.submit_clear, cancelled)
+
+
+def _each(tend_one: Callable[[Campaign], object], campaign: Campaign) -> None:
+    """What is wrong with one campaign must not keep the others waiting."""
+    try:
+        tend_one(campaign)
+    except Exception as error:
+        if database.is_passing(error):
+            raise
+        log.exception("campaign_not_tended", campaign=campaign.pk)
