@@ -18,6 +18,7 @@ from time import monotonic
 from typing import TypeVar
 
 import structlog
+from django.db import DatabaseError
 
 from longwave import database
 from longwave.campaigns import ledger
@@ -256,7 +257,7 @@ class Lane:
             return self._offset.to_monotonic(grant.wait_until_us) - monotonic()
         self._tolerance_us = slots.tolerance_us(control.burst_guard, self._offset.uncertainty_us + EARLY_US)
         rows = [self._rows[i] for i in range(grant.count)]
-        if not ledger.claim(rows[0].batch_id, self._work.owner, rows):
+        if not self._mark_sending(rows):
             self._lose_batch(rows[0].batch_id)
             return 0.0
         start, gap = self._offset.to_monotonic(grant.start_us), grant.spacing_us / 1e6
@@ -265,6 +266,15 @@ class Lane:
             self._queue.append((start + index * gap if self._paced else 0.0, row))
         self._loop.call_soon_threadsafe(self._room.set)
         return 0.0
+
+    def _mark_sending(self, rows: list[Pending]) -> bool:
+        batch_id, owner = rows[0].batch_id, self._work.owner
+        try:
+            return ledger.claim(batch_id, owner, rows)
+        except DatabaseError:
+            # Its answer is lost, perhaps not the claim: nothing was sent, so nobody needs to become unknown.
+            database.persist(lambda: ledger.unclaim(batch_id, owner, rows), give_up_after=OUTAGE)
+            raise
 
     def _quantum(self, control: Control) -> int:
         if self._is_trying():
@@ -380,8 +390,9 @@ class Lane:
         self._held_seconds += pacing.hold(self._hold_key, seconds, "the provider asked to wait")
 
     def _release_queue(self) -> None:
-        self._settled.extend(release(row) for _, row in self._queue)
-        self._queue.clear()
+        while self._queue:  # one by one: the taking thread may be adding to it
+            _, row = self._queue.popleft()
+            self._settled.append(release(row))
 
     async def _drain(self) -> None:
         """Wait for the answers in flight: for all of them at a turn's end, shortly when the worker stops."""
@@ -420,12 +431,18 @@ class Lane:
             self._open[item.batch_id] -= 1
         if self._work.is_paid or any(s.state in FAILURES for s in settled):
             database.persist(lambda: Control.judge(campaign_id), give_up_after=OUTAGE)
-        for batch_id in [b for b, count in self._open.items() if count <= 0 and not self._is_current(b)]:
+        # A copy, made at once: the taking thread adds batches to it.
+        for batch_id in [
+            b for b, count in list(self._open.items()) if count <= 0 and not self._is_current(b)
+        ]:
             del self._open[batch_id]
             self._close(batch_id)
 
     def _is_current(self, batch_id: int) -> bool:
-        return bool(self._rows) and self._rows[0].batch_id == batch_id
+        try:
+            return self._rows[0].batch_id == batch_id
+        except IndexError:  # not asked first: the taking thread empties it meanwhile
+            return False
 
     def _close(self, batch_id: int) -> None:
         def close() -> None:

@@ -250,6 +250,16 @@ def claim(batch_id: int, owner: str, rows: Sequence[Pending]) -> bool:
     return False
 
 
+def unclaim(batch_id: int, owner: str, rows: Sequence[Pending]) -> None:
+    """Give back what a claim may have marked whose answer was lost. Only while the batch is still ours: after that the
+    same rows may be somebody else's."""
+    with transaction.atomic():
+        mine = Batch.objects.select_for_update().filter(pk=batch_id, owner=owner, state=BatchState.LEASED)
+        if mine.first() is not None:
+            marked = Delivery.objects.filter(pk__in=[row.id for row in rows], state=DeliveryState.SENDING)
+            marked.update(state=DeliveryState.PENDING)
+
+
 def keep_media(campaign_id: int, media: Mapping[str, str]) -> None:
     """Remember the provider's ids of files that were uploaded."""
     Campaign.objects.filter(pk=campaign_id).update(media=dict(media))

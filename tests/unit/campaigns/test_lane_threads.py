@@ -1,0 +1,101 @@
+"""A lane's threads and its event loop work on the same rows: none may be lost between them."""
+
+import asyncio
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+
+import pytest
+from django.db import OperationalError, connections
+
+from longwave.campaigns import lane as lanes
+from longwave.campaigns import ledger, lifecycle, preparing
+from longwave.campaigns.control import Halt
+from longwave.campaigns.lane import Lane, Work
+from longwave.campaigns.models import Campaign, Delivery
+from longwave.campaigns.settling import Pending
+from longwave.campaigns.turn import compile_message
+from longwave.channels.memory import channel
+from longwave.contacts.models import Contact
+from longwave.senders.models import Sender
+
+pytestmark = pytest.mark.usefixtures("sqlite", "_own_connections")
+
+
+@pytest.fixture
+def _own_connections() -> Iterator[None]:
+    yield
+    for thread in (lanes._taking, lanes._recording):
+        thread.submit(_forget_connection).result()
+
+
+def _forget_connection() -> None:
+    connections.close_all()
+    if hasattr(connections._connections, "default"):
+        del connections["default"]
+
+
+def a_campaign(contacts: int) -> Campaign:
+    sender = Sender.objects.create(channel="memory", name="s", credentials="x", rate=None)
+    Contact.objects.bulk_create(Contact(channel="memory", address=str(n)) for n in range(1, contacts + 1))
+    campaign = Campaign.objects.create(sender=sender, content={"text": "hi"}, name="c")
+    lifecycle.start(campaign.pk)
+    assert preparing.freeze(campaign.pk, until=lambda: False)
+    return lifecycle.get(campaign.pk)
+
+
+async def a_lane(campaign: Campaign, *, turn: float = 5.0) -> Lane:
+    work = Work(
+        campaign_id=campaign.pk,
+        generation=campaign.generation,
+        number=0,
+        owner="me",
+        compile=compile_message,
+        connection=channel.MemoryConnection(channel.outbox("lane")),
+        resend_unknown=False,
+        is_paid=False,
+        is_stopping=lambda: False,
+    )
+    return Lane(work, campaign, turn=turn)
+
+
+def test_rows_claimed_while_the_queue_is_given_back_are_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    campaign = a_campaign(1)
+    total = 50_000
+    rows = [Pending(n, 1, n, str(n), 0, 0) for n in range(total)]
+
+    async def scenario() -> list[int]:
+        lane = await a_lane(campaign)
+        claiming = threading.Thread(target=lambda: [lane._queue.append((0.0, row)) for row in rows])
+        claiming.start()
+        while claiming.is_alive() or lane._queue:
+            lane._release_queue()
+        return [item.delivery_id for item in lane._settled]
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        released = asyncio.run(scenario())
+    finally:
+        sys.setswitchinterval(before)
+
+    assert released == list(range(total))
+
+
+def test_a_claim_whose_answer_was_lost_leaves_nobody_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    campaign = a_campaign(5)
+    claim = ledger.claim
+
+    def committed_unheard(batch_id: int, owner: str, rows: Sequence[Pending]) -> bool:
+        assert claim(batch_id, owner, rows)
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(ledger, "claim", committed_unheard)
+
+    async def scenario() -> Halt:
+        return await (await a_lane(campaign)).run()
+
+    with pytest.raises(OperationalError):
+        asyncio.run(scenario())
+
+    assert set(Delivery.objects.values_list("state", flat=True)) == {"pending"}
