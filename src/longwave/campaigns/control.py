@@ -91,9 +91,11 @@ def _why_stop(campaign: Campaign) -> str | None:
     refusals = {t.text: t.count for t in tallies if t.outcome == DeliveryState.REJECTED}
     sent = Batch.objects.filter(campaign=campaign).aggregate(n=Sum("sent"))["n"] or 0
     condemned = breaker.condemned_at_opening(sent, refusals)
-    if condemned is not None:
+    newest_first = _newest_first(campaign)
+    is_new = sum(tally.failures for tally in newest_first) >= breaker.OPENING_ERRORS
+    if condemned is not None and is_new:
         return f"the first {breaker.OPENING_ERRORS} sends were all refused: {condemned}"
-    rate = breaker.verdict(_newest_first(campaign), campaign.failure_limit)
+    rate = breaker.verdict(newest_first, campaign.failure_limit)
     if rate is not None:
         commonest = [f"{t.text} ({t.count}×)" for t in tallies if t.outcome in FAILURES][:3]
         return f"{rate:.0%} of the latest sends failed (limit {campaign.failure_limit:.0%}): {'; '.join(commonest)}"
@@ -117,14 +119,15 @@ FAILURES = (DeliveryState.REJECTED, DeliveryState.FAILED)
 def _newest_first(campaign: Campaign) -> list[breaker.Tally]:
     """What the breaker counts, per ten seconds, latest first.
 
-    After a resume it begins with the next ten seconds: what led to the pause has been judged already.
+    After a resume only what came since: what led to the pause has been judged already.
     """
-    rows = Bucket.objects.filter(campaign=campaign).order_by("-at")
-    if campaign.generation > 1:
-        rows = rows.filter(at__gt=int(campaign.state_at.timestamp()) // BUCKET_SECONDS)
+    rows, judged = Bucket.objects.filter(campaign=campaign).order_by("-at"), campaign.judged
+    if judged:
+        rows = rows.filter(at__gte=judged["at"])
     by_time: dict[int, dict[str, int]] = defaultdict(dict)
     for row in rows[:BUCKETS_READ]:
-        by_time[row.at][row.outcome] = row.count
+        known = judged.get(row.outcome, 0) if judged and row.at == judged["at"] else 0
+        by_time[row.at][row.outcome] = row.count - known
     found = []
     for at in sorted(by_time, reverse=True):
         failures = sum(by_time[at].get(state, 0) for state in FAILURES)

@@ -17,7 +17,15 @@ from django.db.models.functions import Now
 from msgspec import structs
 
 from longwave import database
-from longwave.campaigns.models import Batch, BatchState, Campaign, CampaignState, Delivery, DeliveryState
+from longwave.campaigns.models import (
+    Batch,
+    BatchState,
+    Bucket,
+    Campaign,
+    CampaignState,
+    Delivery,
+    DeliveryState,
+)
 from longwave.campaigns.settling import Pending, Settled
 from longwave.contacts import status as contact_status
 from longwave.contacts.models import Contact, ContactStatus
@@ -416,6 +424,13 @@ def _add(table: str, key: str, rows: Sequence[tuple[Any, ...]]) -> None:
     )
     with connection.cursor() as cursor:
         cursor.execute(sql, [value for row in sorted(rows) for value in row])
+
+
+def bucket_now(campaign_id: int) -> dict[str, int]:
+    """The bucket that outcomes go to at this moment: `at`, and its count of each outcome."""
+    at = int(time.time()) // BUCKET_SECONDS
+    counts = Bucket.objects.filter(campaign_id=campaign_id, at=at).values_list("outcome", "count")
+    return {"at": at, **dict(counts)}
 
 
 def _add_buckets(campaign_id: int, landed: Mapping[str, int]) -> None:

@@ -79,7 +79,8 @@ def resume(campaign_id: int) -> Campaign:
         )
     with transaction.atomic():
         if campaign.prepared:
-            moved = _apply("resume", campaign_id, reason="", generation=F("generation") + 1)
+            judged = ledger.bucket_now(campaign_id)
+            moved = _apply("resume", campaign_id, reason="", generation=F("generation") + 1, judged=judged)
             submit_lanes(moved)
         else:
             checks.ready_to_start(campaign)
@@ -117,7 +118,9 @@ def complete(campaign_id: int) -> bool:
 def reopen(campaign_id: int) -> Campaign:
     """A completed campaign has deliveries to send again."""
     with transaction.atomic():
-        campaign = _apply("reopen", campaign_id, reason="", finished_at=None, generation=F("generation") + 1)
+        changes = {"finished_at": None, "generation": F("generation") + 1}
+        judged = ledger.bucket_now(campaign_id)
+        campaign = _apply("reopen", campaign_id, reason="", judged=judged, **changes)
         submit_lanes(campaign)
     return campaign
 
@@ -126,6 +129,9 @@ def set_rate(campaign_id: int, rate: float | None) -> Campaign:
     """Messages a second for this campaign, from now on; None is its sender's rate."""
     campaign = get(campaign_id)
     checks.rate(rate, campaign.sender)
+    campaign.rate = rate
+    if problems := checks.paid_problems(campaign):
+        raise InvalidInput(*problems)
     if campaign.state in (CampaignState.COMPLETED, CampaignState.CANCELLED, CampaignState.FAILED):
         raise Conflict(f"Campaign {campaign_id} is {campaign.state}: its rate cannot matter any more.")
     Campaign.objects.filter(pk=campaign_id).update(rate=rate)
@@ -151,6 +157,9 @@ def queue_of(campaign: Campaign) -> str:
     return f"{queue}.{campaign.sender.region}" if campaign.sender.region else queue
 
 
+ASKED_FOR = ("schedule", "unschedule", "start", "pause", "resume", "cancel")
+"""The verbs that people ask for. The others are the engine's own."""
+
 LANES = 4
 """Lanes of one campaign: enough to spread over a few workers and to go on when one dies."""
 
@@ -173,7 +182,8 @@ def _apply(verb: str, campaign_id: int, **changes: Any) -> Campaign:
     moved = Campaign.objects.filter(pk=campaign_id, state__in=sources)
     if not moved.update(state=target, state_at=Now(), **changes):
         campaign = get(campaign_id)
-        allowed = ", ".join(CAMPAIGN.verbs(CampaignState(campaign.state))) or "nothing"
+        verbs = CAMPAIGN.verbs(CampaignState(campaign.state))
+        allowed = ", ".join(verb for verb in verbs if verb in ASKED_FOR) or "nothing"
         raise Conflict(
             f"Cannot {verb} campaign {campaign_id}: it is {campaign.state}. What can be done now: {allowed}."
         )

@@ -56,6 +56,8 @@ class Campaign(models.Model):
     prepared: the audience is frozen whole.
     rate: messages a second for this campaign alone, under its sender's; None is the sender's.
     media: `{content field: file id}` of local files that were uploaded once.
+    judged: when it was last resumed: `at` and the counts of that ten seconds' bucket, as they stood then. What came
+    before has been judged by whoever resumed it.
     """
 
     name = models.CharField(max_length=200)
@@ -73,6 +75,7 @@ class Campaign(models.Model):
     state = models.CharField(max_length=10, choices=CampaignState.choices, default=CampaignState.DRAFT)
     reason = models.TextField(default="")
     generation = models.PositiveIntegerField(default=0)
+    judged = models.JSONField(default=dict)
     batch_size = models.PositiveIntegerField(default=1000)
     snapshot_after = models.BigIntegerField(default=0)
     prepared = models.BooleanField(default=False)
