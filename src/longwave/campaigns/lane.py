@@ -60,6 +60,10 @@ IN_FLIGHT_UNPACED = 48
 """The same without a rate. More of them would leave no sooner, they would wait here: with four lanes, 1,600 requests in
 flight cost half as much processor time again as 200 do, and 200 are enough for 4,000/s from 50 ms away."""
 
+LEAVING_SHARE = 0.125
+"""Seconds' worth of slots whose requests may still wait for a connection. When none can be opened for a while, all that
+wait leave in the moment it is possible again: with four lanes, half of what a second may hold."""
+
 UNPROVEN = 5
 """Requests in flight until the first one succeeded: bad content costs five errors, not five hundred."""
 
@@ -137,6 +141,8 @@ class Lane:
         self._hold_key = self._pace_key = ""
         self._tolerance_us = 0
         self._late: tuple[int, int] | None = None
+        self._leaving: set[int] = set()
+        self._most_leaving = 1
         self._exhausted = False
         self._looked = 0.0
         self._is_over = self._is_writing = False
@@ -188,6 +194,8 @@ class Lane:
         if self._is_trying():
             # Judged before the next ones leave: bad content must not get a second handful.
             return not (self._queue or self._in_flight or self._settled or self._is_writing)
+        if self._paced and self._is_full():
+            return False
         if self._paced and self._queue:
             return self._queue[-1][0] - monotonic() < slots.BULK_HORIZON - QUANTUM
         return len(self._queue) < BLOCK
@@ -243,6 +251,7 @@ class Lane:
         pace = next((limit for limit in limits if limit.per_second), None)
         self._hold_key, self._pace_key = limits[0].key, pace.key if pace else ""
         self._paced = pace is not None
+        self._most_leaving = max(1, int((pace.per_second or 0) * LEAVING_SHARE)) if pace else BLOCK
         wanted = min(self._quantum(control), len(self._rows))
         grant = pacing.reserve(
             limits,
@@ -292,23 +301,34 @@ class Lane:
 
     async def _pace(self) -> None:
         while True:
-            if not self._queue or len(self._in_flight) >= self._most_at_once():
-                self._room.clear()
-                await self._room.wait()
+            if not self._queue:
+                await self._await_room()
                 continue
             at, row = self._queue[0]
             now = monotonic()
-            if at - now > EARLY_US / 1e6:
-                await asyncio.sleep(min(at - now, TICK))
-                continue
             if self._halt is not None or now < self._held_until or job_context.now() >= self._lease_ends:
                 self._release_queue()
-                continue
-            self._queue.popleft()
-            if at and (now - at) * 1e6 > slots.MAX_LATE_US:
+            elif at and (now - at) * 1e6 > slots.MAX_LATE_US:
+                self._queue.popleft()
                 self._settled.append(release(row))
-                continue
-            self._launch(row, at)
+            elif self._is_full():
+                await self._await_room()
+            elif at - now > EARLY_US / 1e6:
+                await asyncio.sleep(min(at - now, TICK))
+            else:
+                self._queue.popleft()
+                self._launch(row, at)
+
+    async def _await_room(self) -> None:
+        self._room.clear()
+        # At a rate, slots pass meanwhile: whoever waits for one too long is given back.
+        alarm = self._loop.call_later(TICK, self._room.set) if self._paced else None
+        await self._room.wait()
+        if alarm is not None:
+            alarm.cancel()
+
+    def _is_full(self) -> bool:
+        return len(self._in_flight) >= self._most_at_once() or len(self._leaving) >= self._most_leaving
 
     def _is_trying(self) -> bool:
         """Until something was delivered, and local files were uploaded with it, the lane feels its way."""
@@ -321,8 +341,10 @@ class Lane:
             return UNPROVEN
         return IN_FLIGHT if self._paced else IN_FLIGHT_UNPACED
 
-    def _note_lateness(self, slot: float) -> None:
+    def _note_lateness(self, row: Pending, slot: float) -> None:
         """A request of this slot leaves now: how much later the schedule must go on because of it."""
+        self._leaving.discard(row.id)
+        self._room.set()
         owed = slots.debt(round((monotonic() - slot) * 1e6), self._tolerance_us)
         if owed:
             if self._late is None:
@@ -336,6 +358,8 @@ class Lane:
             self._in_background(lambda: pacing.push(self._pace_key, owed, slot_us=slot_us))
 
     def _launch(self, row: Pending, slot: float) -> None:
+        if slot:
+            self._leaving.add(row.id)
         task = self._loop.create_task(self._send(row, slot))
         self._in_flight.add(task)
         task.add_done_callback(self._landed)
@@ -346,7 +370,7 @@ class Lane:
 
     async def _send(self, row: Pending, slot: float) -> None:
         if slot:
-            LEAVING.set(partial(self._note_lateness, slot))
+            LEAVING.set(partial(self._note_lateness, row, slot))
         message, recipient = self._message, Recipient(row.address, row.fields)
         try:
             if message.needs_upload:
@@ -360,6 +384,7 @@ class Lane:
         except Exception as error:
             log.exception("send_failed", campaign=self._work.campaign_id, delivery=row.id)
             outcome = Unknown(f"unexpected: {type(error).__name__}")
+        self._leaving.discard(row.id)
         self._settle(row, outcome)
 
     async def _upload(self, message: Message, recipient: Recipient) -> Outcome:

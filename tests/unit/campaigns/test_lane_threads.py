@@ -15,8 +15,10 @@ from longwave.campaigns.lane import Lane, Work
 from longwave.campaigns.models import Campaign, Delivery
 from longwave.campaigns.settling import Pending
 from longwave.campaigns.turn import compile_message
+from longwave.channels.base import Connection, Message
 from longwave.channels.memory import channel
 from longwave.contacts.models import Contact
+from longwave.core.outcomes import Outcome
 from longwave.senders.models import Sender
 
 pytestmark = pytest.mark.usefixtures("sqlite", "_own_connections")
@@ -44,14 +46,14 @@ def a_campaign(contacts: int) -> Campaign:
     return lifecycle.get(campaign.pk)
 
 
-async def a_lane(campaign: Campaign, *, turn: float = 5.0) -> Lane:
+async def a_lane(campaign: Campaign, *, turn: float = 5.0, connection: Connection | None = None) -> Lane:
     work = Work(
         campaign_id=campaign.pk,
         generation=campaign.generation,
         number=0,
         owner="me",
         compile=compile_message,
-        connection=channel.MemoryConnection(channel.outbox("lane")),
+        connection=connection or channel.MemoryConnection(channel.outbox("lane")),
         resend_unknown=False,
         is_paid=False,
         is_stopping=lambda: False,
@@ -99,3 +101,29 @@ def test_a_claim_whose_answer_was_lost_leaves_nobody_unknown(monkeypatch: pytest
         asyncio.run(scenario())
 
     assert set(Delivery.objects.values_list("state", flat=True)) == {"pending"}
+
+
+def test_while_no_connection_opens_few_requests_wait_to_leave_together() -> None:
+    campaign = a_campaign(200)
+    Sender.objects.update(rate=100)
+    waiting: list[bytes] = []
+
+    async def scenario() -> None:
+        opens = asyncio.Event()
+
+        class Unreachable(channel.MemoryConnection):
+            async def send(self, message: Message, request: bytes) -> Outcome:
+                waiting.append(request)
+                await opens.wait()
+                return await super().send(message, request)
+
+        lane = await a_lane(campaign, turn=0.6, connection=Unreachable(channel.outbox("late")))
+        lane._proven = True
+        turn = asyncio.create_task(lane.run())
+        await asyncio.wait({turn}, timeout=0.9)
+        opens.set()
+        await turn
+
+    asyncio.run(scenario())
+
+    assert 1 <= len(waiting) <= 12
