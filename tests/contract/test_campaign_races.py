@@ -5,6 +5,7 @@ from threading import Thread
 
 import pytest
 from django.db import connection, transaction
+from django.db.models.functions import Now
 
 from longwave.campaigns import clearing, ledger, lifecycle, preparing, resolving, tending
 from longwave.campaigns.models import Batch, Campaign, CampaignState, Delivery
@@ -151,3 +152,34 @@ def test_a_cancel_whose_clearing_was_given_up_is_cleared_after_all() -> None:
     tending.tend()
 
     assert Job.objects.filter(name="campaigns.clear").count() == 1
+
+
+def test_an_audience_that_cannot_be_frozen_pauses_the_campaign_with_the_reason() -> None:
+    campaign = a_draft()
+    lifecycle.start(campaign.pk)
+    Campaign.objects.update(segment={"no such": "segment"})
+
+    assert preparing.freeze(campaign.pk, until=lambda: False)
+
+    paused = lifecycle.get(campaign.pk)
+    assert paused.state == CampaignState.PAUSED
+    assert paused.reason.startswith("its audience cannot be frozen: ")
+
+
+def test_one_schedule_that_cannot_be_kept_does_not_hold_up_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gone, kept = a_draft(contacts=1), a_draft(contacts=0)
+    Campaign.objects.update(state=CampaignState.SCHEDULED, scheduled_at=Now())
+    start = lifecycle.start
+
+    def unscheduled_meanwhile(campaign_id: int) -> Campaign:
+        if campaign_id == gone.pk:
+            lifecycle.unschedule(campaign_id)
+            raise Conflict("it is a draft")
+        return start(campaign_id)
+
+    monkeypatch.setattr(lifecycle, "start", unscheduled_meanwhile)
+    tending.start_due()
+
+    assert lifecycle.get(kept.pk).state == CampaignState.PREPARING

@@ -5,12 +5,12 @@ from functools import partial
 
 from django.db.models import QuerySet
 
-from longwave.campaigns import ledger, lifecycle
+from longwave.campaigns import control, ledger, lifecycle
 from longwave.campaigns.models import Campaign, CampaignState
 from longwave.contacts import segments
 from longwave.contacts.audience import audience
 from longwave.contacts.models import Contact
-from longwave.core.errors import Conflict
+from longwave.core.errors import Conflict, InvalidInput
 
 
 def audience_of(campaign: Campaign, after: int = 0) -> "QuerySet[Contact]":
@@ -25,9 +25,14 @@ def freeze(campaign_id: int, *, until: Callable[[], bool]) -> bool:
     Safe to be called again after a kill at any point, and by two workers at once.
     """
     campaign = lifecycle.get(campaign_id)
-    while frozen := ledger.freeze_chunk(campaign, partial(audience_of, campaign)):
-        if until():
-            return False
+    try:
+        while frozen := ledger.freeze_chunk(campaign, partial(audience_of, campaign)):
+            if until():
+                return False
+    except InvalidInput as error:
+        # Asked again, it would fail again: a person has to know.
+        control.stop(campaign, f"its audience cannot be frozen: {error}")
+        return True
     if frozen is None:
         # Paused or cancelled meanwhile. It may have been resumed since: then there is more to freeze.
         return lifecycle.get(campaign_id).state != CampaignState.PREPARING

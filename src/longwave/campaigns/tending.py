@@ -24,16 +24,20 @@ def start_due() -> None:
     """Start every scheduled campaign whose time has come, or do what its policy says when it was missed."""
     due = Campaign.objects.filter(state=CampaignState.SCHEDULED, scheduled_at__lte=Now())
     for campaign in due:
-        assert campaign.scheduled_at is not None
-        late = (timezone.now() - campaign.scheduled_at).total_seconds()
-        try:
-            _keep_schedule(campaign, late)
-        except LongwaveError as error:
-            # What was right when it was scheduled is wrong now (a revoked token, a file that is gone).
-            lifecycle.miss(campaign.pk, f"could not start as scheduled: {error}")
+        _each(_start_or_miss, campaign)
 
 
-def _keep_schedule(campaign: Campaign, late: float) -> None:
+def _start_or_miss(campaign: Campaign) -> None:
+    try:
+        _keep_schedule(campaign)
+    except LongwaveError as error:
+        # What was right when it was scheduled is wrong now (a revoked token, a file that is gone).
+        lifecycle.miss(campaign.pk, f"could not start as scheduled: {error}")
+
+
+def _keep_schedule(campaign: Campaign) -> None:
+    assert campaign.scheduled_at is not None
+    late = (timezone.now() - campaign.scheduled_at).total_seconds()
     if late <= MISSED_AFTER or campaign.missed == MissedPolicy.RUN:
         lifecycle.start(campaign.pk)
     elif campaign.missed == MissedPolicy.SKIP:
