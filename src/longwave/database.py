@@ -31,7 +31,7 @@ def settings(url: str) -> dict[str, Any]:
                 "timeout": BUSY_TIMEOUT,
                 "transaction_mode": "IMMEDIATE",
                 # FULL, not NORMAL: what was acknowledged must survive a power cut, not only a kill.
-                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-16000",
+                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-4000",
             }
         case "mysql":
             options.setdefault("charset", "utf8mb4")

@@ -66,7 +66,7 @@ def freeze_chunk(campaign: Campaign, audience_after: "Callable[[int], QuerySet[C
     """Freeze the next `batch_size` contacts as one batch; how many there were. 0 means the audience is frozen whole.
 
     None: the campaign is not `preparing` (any more), which says nothing about its audience.
-    `audience_after(id)` is the audience from the contact after that id on.
+    `audience_after(id)` is the audience from the contact after that id on, in order of id.
     One transaction: killed anywhere, the chunk is either frozen and `snapshot_after` moved, or neither.
     """
     with transaction.atomic():
@@ -75,7 +75,7 @@ def freeze_chunk(campaign: Campaign, audience_after: "Callable[[int], QuerySet[C
             return None
         number = (Batch.objects.filter(campaign=mine).aggregate(last=Max("number"))["last"] or 0) + 1
         batch = Batch.objects.create(campaign=mine, number=number, size=0)
-        chunk = audience_after(mine.snapshot_after).order_by("pk").values_list("pk", "address")
+        chunk = audience_after(mine.snapshot_after).values_list("pk", "address")
         sql, params = chunk[: mine.batch_size].query.sql_with_params()
         with connection.cursor() as cursor:
             cursor.execute(

@@ -46,6 +46,7 @@ def _spare_the_collector() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000, 20, 50)  # a message makes hundreds of objects, and leaves none behind
 
 
 def compile_message(campaign: Campaign) -> Message:
