@@ -4,6 +4,7 @@ Statements that are hot or differ between databases live in each room's `ledger.
 the dialect.
 """
 
+import random
 import time
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
@@ -91,17 +92,35 @@ def is_passing(error: BaseException) -> bool:
     return isinstance(error, OperationalError) and any(word in str(error).lower() for word in _PASSING)
 
 
-def persist(work: Callable[[], T], *, give_up_after: float, pause: float = 0.2) -> T:
+_ROLLED_BACK = ("database is locked", "deadlock", "lock wait timeout", "could not serialize")
+
+
+def was_rolled_back(error: BaseException) -> bool:
+    """Whether the database says that nothing of the transaction was kept: another's locks were in its way."""
+    return isinstance(error, OperationalError) and any(word in str(error).lower() for word in _ROLLED_BACK)
+
+
+def persist(
+    work: Callable[[], T],
+    *,
+    give_up_after: float,
+    pause: float = 0.2,
+    when: Callable[[BaseException], bool] = is_passing,
+) -> T:
     """Run one transaction, again and again for `give_up_after` seconds while its errors are passing ones.
 
-    `work` must be safe to repeat: a commit whose answer was lost is run twice.
+    `work` must be safe to repeat: a commit whose answer was lost is run twice. `when=was_rolled_back` repeats only what
+    surely was not kept.
     """
     deadline = time.monotonic() + give_up_after
     while True:
         try:
             return work()
         except (OperationalError, InterfaceError) as error:
-            if not is_passing(error) or time.monotonic() >= deadline:
+            if not when(error) or time.monotonic() >= deadline:
                 raise
+            if was_rolled_back(error):
+                time.sleep(pause * random.random() / 4)  # not all that met here at the same moment again
+                continue
             connection.close()
             time.sleep(pause)

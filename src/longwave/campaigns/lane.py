@@ -224,7 +224,7 @@ class Lane:
             return 0.0
         if self._is_trying() and self._work.number > 0:
             return TICK  # one lane tries the content out
-        if not self._rows and not self._lease_next(control):
+        if not self._rows and not self._lasting(lambda: self._lease_next(control)):
             self._exhausted = True
             return 0.0
         return self._claim(control)
@@ -253,14 +253,16 @@ class Lane:
         self._paced = pace is not None
         self._most_leaving = max(1, int((pace.per_second or 0) * LEAVING_SHARE)) if pace else BLOCK
         wanted = min(self._quantum(control), len(self._rows))
-        grant = pacing.reserve(
-            limits,
-            wanted,
-            horizon=slots.BULK_HORIZON,
-            lead=LEAD,
-            weight=self._message.weight,
-            burst_guard=control.burst_guard,
-            clock=self._offset,
+        grant = self._lasting(
+            lambda: pacing.reserve(
+                limits,
+                wanted,
+                horizon=slots.BULK_HORIZON,
+                lead=LEAD,
+                weight=self._message.weight,
+                burst_guard=control.burst_guard,
+                clock=self._offset,
+            )
         )
         if not grant.count:
             return self._offset.to_monotonic(grant.wait_until_us) - monotonic()
@@ -279,11 +281,18 @@ class Lane:
     def _mark_sending(self, rows: list[Pending]) -> bool:
         batch_id, owner = rows[0].batch_id, self._work.owner
         try:
-            return ledger.claim(batch_id, owner, rows)
+            return database.persist(
+                lambda: ledger.claim(batch_id, owner, rows),
+                give_up_after=OUTAGE,
+                when=database.was_rolled_back,
+            )
         except DatabaseError:
             # Its answer is lost, perhaps not the claim: nothing was sent, so nobody needs to become unknown.
             database.persist(lambda: ledger.unclaim(batch_id, owner, rows), give_up_after=OUTAGE)
             raise
+
+    def _lasting(self, work: Callable[[], T]) -> T:
+        return database.persist(work, give_up_after=OUTAGE)
 
     def _quantum(self, control: Control) -> int:
         if self._is_trying():
