@@ -242,7 +242,8 @@ _CLAIM = {
     # In this order and by this index: with the statistics of an empty table it would lock every row.
     "mysql": "UPDATE JSON_TABLE(%s, '$[*]' COLUMNS (id BIGINT PATH '$')) AS v"
     " STRAIGHT_JOIN longwave_delivery d FORCE INDEX (PRIMARY) ON d.id = v.id"
-    " STRAIGHT_JOIN longwave_batch b FORCE INDEX (PRIMARY) ON b.id = %s AND b.owner = %s AND b.state = 'leased' AND b.lease_until > {now}"
+    " STRAIGHT_JOIN longwave_batch b FORCE INDEX (PRIMARY)"
+    " ON b.id = %s AND b.owner = %s AND b.state = 'leased' AND b.lease_until > {now}"
     " SET d.state = 'sending', d.attempt = d.attempt + 1 WHERE d.state = 'pending'",
 }
 
@@ -282,7 +283,8 @@ _SETTLE = {
     " FROM {rows} WHERE longwave_delivery.id = v.id AND longwave_delivery.attempt = v.attempt"
     " AND longwave_delivery.state {guard}",
     "mysql": "UPDATE {rows} STRAIGHT_JOIN longwave_delivery d FORCE INDEX (PRIMARY)"
-    " ON d.id = v.id AND d.attempt = v.attempt SET d.outcome_at = {now}, d.message_id = v.message_id, d.error = v.error, d.state = %s WHERE d.state {guard}",
+    " ON d.id = v.id AND d.attempt = v.attempt SET d.outcome_at = {now}, d.message_id = v.message_id,"
+    " d.error = v.error, d.state = %s WHERE d.state {guard}",
 }
 _DEFER = {
     "sqlite": "UPDATE longwave_delivery SET state = 'pending', tries = longwave_delivery.tries + %s, error = v.error,"
