@@ -81,6 +81,11 @@ def estimate(campaign: Campaign) -> Estimate:
     return Estimate(recipients, messages, rate, messages / rate if rate else None, stars)
 
 
+def has_audience(campaign: Campaign) -> bool:
+    """Whether anybody would get it, were it started now."""
+    return campaign.prepared or preparing.audience_of(campaign).exists()
+
+
 def preview(campaign: Campaign) -> list[Problem]:
     """What is wrong with the message as the first contacts of its audience would get it."""
     channel = channels.get(campaign.sender.channel)

@@ -46,6 +46,8 @@ def _change(campaign_id: int, counter: str, source: DeliveryState, target: Deliv
 
 
 def _refuse_unless_open(campaign: Campaign) -> None:
+    if campaign.state in (CampaignState.DRAFT, CampaignState.SCHEDULED, CampaignState.PREPARING):
+        raise Conflict(f"Campaign {campaign.pk} has sent nothing yet: it is {campaign.state}.")
     if campaign.state not in OPEN_TO_CHANGE:
         raise Conflict(
             f"Campaign {campaign.pk} is {campaign.state}: its deliveries cannot be changed any more."

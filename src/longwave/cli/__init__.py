@@ -96,8 +96,19 @@ class Root(LazyGroup):
 app = typer.Typer(cls=Root, name="longwave", no_args_is_help=True)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from longwave import __version__
+
+        typer.echo(f"longwave {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
     parent: Annotated[int, typer.Option(hidden=True, help="End when this process is gone.")] = 0,
 ) -> None:
     """Longwave: the background half of a bot."""
@@ -110,9 +121,12 @@ def root(
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit. Never shows a traceback, unless LONGWAVE_LOG_LEVEL is DEBUG."""
     args = sys.argv[1:] if args is None else args
+    as_json = "--json" in args
     try:
-        typer.main.get_command(app).main(args, prog_name="longwave")
+        # Not standalone for scripts: a wrong option should reach them as JSON too, not as a drawn box.
+        code = typer.main.get_command(app).main(args, prog_name="longwave", standalone_mode=not as_json)
     except Exception as error:
-        if os.environ.get("LONGWAVE_LOG_LEVEL", "").upper() == "DEBUG":
+        if os.environ.get("LONGWAVE_LOG_LEVEL", "").upper() == "DEBUG" and not failures.is_usage(error):
             raise
-        sys.exit(failures.report(error, as_json="--json" in args))
+        code = failures.report(error, as_json=as_json)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -3,24 +3,27 @@
 import json
 import sys
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from django.utils import timezone
-from rich.console import Console
-from rich.table import Table
 
-from longwave.campaigns import drafting, lifecycle, report, resolving
-from longwave.campaigns.models import Campaign, DeliveryState
+from longwave.campaigns import checks, drafting, lifecycle, report, resolving
+from longwave.campaigns.models import Campaign, CampaignState, DeliveryState
+from longwave.cli import waiting
 from longwave.contacts import lists, saved_segments, segments
-from longwave.core.errors import InvalidInput, Problem
+from longwave.core.errors import Conflict, InvalidInput, Problem
 from longwave.senders import senders
 
 app = typer.Typer(no_args_is_help=True, help="Create, start, watch, pause and report broadcasts.")
 Id = Annotated[int, typer.Argument(help="The campaign's number.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+_NOBODY = (
+    "Nobody in its audience can be written to. See `longwave contacts lists`, "
+    "and `longwave contacts import FILE.csv --list NAME`."
+)
 
 
 @app.command()
@@ -64,6 +67,8 @@ def create(
         return
     guess = drafting.estimate(campaign)
     typer.echo(f"Campaign {campaign.pk} is a draft: {_estimate_sentence(guess)}.")
+    if not guess.recipients:
+        typer.echo(_NOBODY, err=True)
     typer.echo(f"Start it with `longwave campaign start {campaign.pk} --watch`.")
 
 
@@ -78,14 +83,9 @@ def list_(as_json: AsJson = False) -> None:
     if not rows:
         typer.echo("There is no campaign yet. Make one with `longwave campaign create`.")
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("id", "name", "sender", "state", "recipients", "sent", "pending", "reason"):
-        is_number = heading in ("id", "recipients", "sent", "pending")
-        table.add_column(heading, justify="right" if is_number else "left")
-    for campaign, now in rows:
-        numbers = (f"{now.recipients:,}", f"{now.counts['sent']:,}", f"{now.pending:,}")
-        table.add_row(str(campaign.pk), campaign.name, campaign.sender.name, now.state, *numbers, now.reason)
-    Console().print(table)
+    from longwave.cli import campaign_view
+
+    campaign_view.print_list(rows)
 
 
 @app.command()
@@ -120,9 +120,8 @@ def estimate(id: Id, as_json: AsJson = False) -> None:
 @app.command()
 def preview(id: Id) -> None:
     """Render it for the first contacts of its audience; exit 2 with what is wrong."""
-    problems = drafting.preview(lifecycle.get(id))
-    if problems:
-        raise InvalidInput(*problems)
+    campaign = lifecycle.get(id)
+    _looked_at(campaign)
     typer.echo("The message is right for every contact that was looked at.")
 
 
@@ -130,15 +129,18 @@ def preview(id: Id) -> None:
 def try_out(
     id: Id,
     to: Annotated[list[str], typer.Option(help="A chat to send it to; may be given several times.")],
+    wait: Annotated[bool, typer.Option(help="Wait until they were sent.")] = True,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait at most.")] = 60.0,
     as_json: AsJson = False,
 ) -> None:
-    """Send it to a few chats now, ahead of every campaign."""
+    """Send it to a few chats now, ahead of every campaign. Exit code 1 when one was not sent."""
     jobs = drafting.test(lifecycle.get(id), to)
-    if as_json:
+    if waiting.warn_when_nothing_runs() and wait:
+        _tell_results(jobs, timeout, as_json)
+    elif as_json:
         _print_json({"jobs": jobs})
     else:
-        typer.echo(f"{len(jobs)} test message(s) queued.")
-        _hint_when_nothing_runs()
+        typer.echo(f"{_count(len(jobs), 'test message')} queued.")
 
 
 @app.command()
@@ -148,9 +150,9 @@ def start(
     as_json: AsJson = False,
 ) -> None:
     """Freeze the audience and send."""
-    problems = drafting.preview(lifecycle.get(id))
-    if problems:
-        raise InvalidInput(*problems)
+    campaign = lifecycle.get(id)
+    if campaign.state in (CampaignState.DRAFT, CampaignState.SCHEDULED):
+        _looked_at(campaign)
     _changed(lifecycle.start(id), as_json)
     if watch:
         _watch(id)
@@ -163,8 +165,15 @@ def schedule(
     missed: Annotated[str, typer.Option(help="When nothing ran at that time: run, skip or ask.")] = "ask",
     as_json: AsJson = False,
 ) -> None:
-    """Start at a point in time."""
-    _changed(lifecycle.schedule(id, _time(at), missed), as_json)
+    """Start at a point in time. Again, to choose another; `unschedule` makes it a draft again."""
+    campaign = lifecycle.schedule(id, _time(at), missed)
+    _changed(campaign, as_json, f"scheduled for {moment(campaign.scheduled_at)}")
+
+
+@app.command()
+def unschedule(id: Id, as_json: AsJson = False) -> None:
+    """Back to a draft."""
+    _changed(lifecycle.unschedule(id), as_json, "a draft again")
 
 
 @app.command()
@@ -192,7 +201,9 @@ def rate(
     as_json: AsJson = False,
 ) -> None:
     """Change the rate, also while it runs."""
-    _changed(lifecycle.set_rate(id, None if messages == "sender" else _number(messages)), as_json)
+    campaign = lifecycle.set_rate(id, None if messages == "sender" else _number(messages))
+    limit = checks.effective_rate(campaign)
+    _changed(campaign, as_json, f"{campaign.state}, at {f'{limit:g}/s' if limit else 'no limit'}")
 
 
 @app.command()
@@ -205,13 +216,18 @@ def resolve(
     decide = {"resend": resolving.resend_unknown, "skip": resolving.skip_unknown}.get(decision)
     if decide is None:
         raise InvalidInput(Problem("decision", decision, "must be resend or skip"))
-    _decided(decide(id), f"unknown, now {'sent again' if decision == 'resend' else 'skipped'}", as_json)
+    words = "to be sent again" if decision == "resend" else "skipped"
+    _decided(decide(id), words, "No delivery is unknown: there is nothing to decide.", as_json)
+    if decision == "resend" and not as_json:
+        waiting.warn_when_nothing_runs()
 
 
 @app.command("retry-failed")
 def retry_failed(id: Id, as_json: AsJson = False) -> None:
     """Send again what was refused or failed."""
-    _decided(resolving.retry_failed(id), "tried again", as_json)
+    _decided(resolving.retry_failed(id), "to be tried again", "Nothing was rejected or failed.", as_json)
+    if not as_json:
+        waiting.warn_when_nothing_runs()
 
 
 @app.command()
@@ -227,14 +243,19 @@ def receipts(
     if out is None:
         report.write_receipts(campaign, sys.stdout, state)
         return
-    with out.open("w", newline="", encoding="utf-8") as file:
+    try:
+        file = out.open("w", newline="", encoding="utf-8")
+    except OSError as error:
+        remedy = f"cannot be written ({error.strerror}); name another file"
+        raise InvalidInput(Problem("--out", str(out), remedy)) from None
+    with file:
         count = report.write_receipts(campaign, file, state)
-    typer.echo(f"{count:,} receipts written to {out}.")
+    typer.echo(f"{_count(count, 'receipt')} written to {out}.")
 
 
 @app.command()
 def watch(id: Id) -> None:
-    """Show it live until it ends; Ctrl-C leaves it running."""
+    """Show it live until it ends; Ctrl-C leaves it running. Exit code 1 when it failed."""
     lifecycle.get(id)
     _watch(id)
 
@@ -242,12 +263,38 @@ def watch(id: Id) -> None:
 def _watch(id: int) -> None:
     from longwave.cli import campaign_view
 
-    campaign_view.watch(id)
+    if campaign_view.watch(id) == CampaignState.FAILED:
+        raise typer.Exit(1)
+
+
+def _looked_at(campaign: Campaign) -> None:
+    """Raise InvalidInput or Conflict when starting it would come to nothing."""
+    if problems := drafting.preview(campaign):
+        raise InvalidInput(*problems)
+    if not drafting.has_audience(campaign):
+        raise Conflict(_NOBODY)
+
+
+def _tell_results(jobs: list[int], timeout: float, as_json: bool) -> None:
+    """Wait for test messages, and say what became of each."""
+    ended = [waiting.finished(job, timeout) for job in jobs]
+    outcomes = [waiting.outcome(job) for job in ended]
+    if as_json:
+        results = [{"job": job.pk, "status": job.status, "error": job.error} for job in ended]
+        _print_json({"jobs": jobs, "results": results})
+    else:
+        for job, (was_sent, sentence) in zip(ended, outcomes, strict=True):
+            address = job.args.get("address", "")
+            typer.echo(sentence if was_sent else f"{address}: {sentence}", err=not was_sent)
+    if not all(was_sent for was_sent, _ in outcomes):
+        raise typer.Exit(1)
 
 
 def _content(text: str | None, parse_mode: str | None, path: Path | None) -> Mapping[str, Any]:
     if (text is None) == (path is None):
-        raise InvalidInput(Problem("content", path, "give either --text or --content, one of them"))
+        raise InvalidInput(
+            Problem("content", str(path) if path else None, "give either --text or --content, one of them")
+        )
     if text is not None:
         return {"kind": "text", "text": text} | ({"parse_mode": parse_mode} if parse_mode else {})
     assert path is not None
@@ -263,9 +310,12 @@ def _content(text: str | None, parse_mode: str | None, path: Path | None) -> Map
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(Problem("content", str(path), f"cannot be read: {error}")) from None
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        remedy = f"cannot be read ({error.strerror}); name a readable JSON file, or - for standard input"
+        raise InvalidInput(Problem("content", str(path), remedy)) from None
+    except UnicodeDecodeError:
+        raise InvalidInput(Problem("content", str(path), "is not UTF-8 text; save it as UTF-8")) from None
 
 
 def _time(text: str) -> datetime:
@@ -290,31 +340,22 @@ def _number(text: str) -> float:
         ) from None
 
 
-def _changed(campaign: Campaign, as_json: bool) -> None:
+def _changed(campaign: Campaign, as_json: bool, words: str = "") -> None:
     if as_json:
         _print_json(report.report(campaign))
         return
-    typer.echo(
-        f"Campaign {campaign.pk} is {campaign.state}." + (f" {campaign.reason}" if campaign.reason else "")
-    )
-    if campaign.state in ("preparing", "running", "scheduled"):
-        _hint_when_nothing_runs()
+    by_hand = campaign.reason.endswith("by hand")  # whoever typed it knows
+    reason = f": {campaign.reason}" if campaign.reason and not by_hand else ""
+    typer.echo(f"Campaign {campaign.pk} is {words or campaign.state}{reason}.")
+    if campaign.state in (CampaignState.PREPARING, CampaignState.RUNNING, CampaignState.SCHEDULED):
+        waiting.warn_when_nothing_runs()
 
 
-def _decided(count: int, words: str, as_json: bool) -> None:
+def _decided(count: int, words: str, nothing: str, as_json: bool) -> None:
     if as_json:
         _print_json({"deliveries": count})
     else:
-        typer.echo(f"{count:,} deliveries {words}.")
-
-
-def _hint_when_nothing_runs() -> None:
-    from longwave.ops import liveness
-
-    if not liveness.is_anything_running():
-        typer.echo(
-            "Nothing is running that would send it: start `longwave up` in another terminal.", err=True
-        )
+        typer.echo(f"{_count(count, 'delivery', 'deliveries')} {words}." if count else nothing)
 
 
 def _summary(campaign: Campaign, now: report.Progress) -> dict[str, Any]:
@@ -323,12 +364,12 @@ def _summary(campaign: Campaign, now: report.Progress) -> dict[str, Any]:
 
 
 def _estimate_sentence(guess: drafting.Estimate) -> str:
-    parts = [f"{guess.recipients:,} recipients"]
+    parts = [_count(guess.recipients, "recipient")]
     if guess.messages != guess.recipients:
         parts.append(f"{guess.messages:,} messages")
     parts.append(f"at {guess.rate:g}/s" if guess.rate else "at no limit")
-    if guess.seconds is not None:
-        parts.append(f"about {duration(guess.seconds)}")
+    if guess.seconds is not None and guess.recipients:
+        parts.append("under a second" if guess.seconds < 1 else f"about {duration(guess.seconds)}")
     if guess.stars:
         parts.append(f"{guess.stars:,.0f} Stars")
     return ", ".join(parts)
@@ -341,6 +382,15 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def moment(at: datetime | None) -> str:
+    """A point in time as people read it: `2027-01-31 06:00:00 UTC`."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if at is not None else "–"
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"1 {one}" if number == 1 else f"{number:,} {many or one + 's'}"
 
 
 def _print_json(value: Any) -> None:

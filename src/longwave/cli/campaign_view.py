@@ -1,6 +1,8 @@
 """A campaign on the terminal: the report, and the live view."""
 
+import os
 import time
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -16,6 +18,9 @@ from longwave.campaigns.models import Campaign
 REFRESH = 0.5
 """Seconds between two looks at the ledger."""
 
+PLAIN_REFRESH = 10.0
+"""Seconds between two lines where there is no terminal."""
+
 ENDED = ("completed", "cancelled", "failed")
 COLOURS = {
     "sent": "green",
@@ -27,24 +32,55 @@ COLOURS = {
     "cancelled": "dim",
 }
 _MOST_CELLS = 400
+NUMBERS = ("id", "recipients", "sent", "pending")
+WIDE, UNBOUND = 100, 200
+"""Columns: from where all of a list's columns fit, and what a file or a pipe gets."""
 
 
-def watch(id: int) -> None:
-    """Show the campaign until it ends. Ctrl-C stops the showing, never the campaign."""
-    console = Console()
-    meter = RateMeter()
+def watch(id: int) -> str:
+    """Show the campaign until it ends; the state it ended in. Ctrl-C stops the showing, never the campaign."""
+    console = Console(highlight=False)
+    show = _watch_live if console.is_terminal else _watch_plainly
     try:
-        with Live(console=console, auto_refresh=False, transient=False) as live:
-            while True:
-                campaign = lifecycle.get(id)
-                now = report.progress(campaign)
-                view = render(campaign, now, meter.add(now.counts["sent"]), report.batches(campaign))
-                live.update(view, refresh=True)
-                if now.state in ENDED:
-                    return
-                time.sleep(REFRESH)
+        return show(console, id)
     except KeyboardInterrupt:
         console.print(f"Campaign {id} goes on without you. Look again with `longwave campaign watch {id}`.")
+        return ""
+
+
+def _watch_live(console: Console, id: int) -> str:
+    meter = RateMeter()
+    with Live(console=console, auto_refresh=False, transient=False) as live:
+        while True:
+            campaign = lifecycle.get(id)
+            now = report.progress(campaign)
+            view = render(campaign, now, meter.add(now.counts["sent"]), report.batches(campaign))
+            live.update(view, refresh=True)
+            if now.state in ENDED:
+                return now.state
+            time.sleep(REFRESH)
+
+
+def _watch_plainly(console: Console, id: int) -> str:
+    """A line now and then, for a file or a pipe: at once when the state changes."""
+    meter = RateMeter()
+    told, told_at = "", 0.0
+    while True:
+        campaign = lifecycle.get(id)
+        now = report.progress(campaign)
+        rate = meter.add(now.counts["sent"])
+        if now.state != told or time.monotonic() - told_at >= PLAIN_REFRESH:
+            told, told_at = now.state, time.monotonic()
+            console.print(escape(_plain_line(id, now, rate)), soft_wrap=True)
+        if now.state in ENDED:
+            return now.state
+        time.sleep(REFRESH)
+
+
+def _plain_line(id: int, now: report.Progress, rate: float) -> str:
+    facts = [f"Campaign {id} {now.state}", f"{now.settled:,} of {now.recipients:,}", f"{rate:,.1f} sent/s"]
+    facts += [f"{name} {count:,}" for name, count in now.counts.items() if count]
+    return ", ".join(facts) + (f" ({now.reason})" if now.reason else "")
 
 
 class RateMeter:
@@ -71,6 +107,8 @@ def render(
     title = Text.assemble((campaign.name, "bold"), f"  {now.state}")
     if now.reason:
         title.append(f"  {now.reason}", style="yellow")
+    if now.state == "paused":
+        title.append(f"\nGo on with `longwave campaign resume {campaign.pk}`.", style="dim")
     total = max(1, now.recipients)
     bar = Table.grid(padding=(0, 1))
     bar.add_row(
@@ -87,7 +125,7 @@ def render(
     counts = Text("  ").join(
         Text(f"{name} {count:,}", style=COLOURS[name]) for name, count in now.counts.items() if count
     )
-    return Group(title, bar, Text(" · ".join(facts)), counts, _grid(batches))
+    return Group(title, bar, Text(" · ".join(facts)), *([counts] if counts else []), _grid(batches))
 
 
 def _grid(batches: list[dict[str, Any]]) -> Text:
@@ -102,6 +140,34 @@ def _grid(batches: list[dict[str, Any]]) -> Text:
     return grid
 
 
+def print_list(rows: list[tuple[Campaign, report.Progress]]) -> None:
+    """One line a campaign; a narrow terminal gets the columns that matter most."""
+    console = Console(highlight=False)
+    width = console.width if console.is_terminal or "COLUMNS" in os.environ else UNBOUND
+    headings = ["id", "name", "state", "sent", "recipients"]
+    if width >= WIDE:
+        headings = ["id", "name", "sender", "state", "recipients", "sent", "pending", "reason"]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        is_text, may_wrap = heading not in NUMBERS, heading in ("name", "reason")
+        table.add_column(
+            heading, justify="left" if is_text else "right", no_wrap=not may_wrap, overflow="fold"
+        )
+    for campaign, now in rows:
+        cells = {
+            "id": str(campaign.pk),
+            "name": campaign.name,
+            "sender": campaign.sender.name,
+            "state": now.state,
+            "recipients": f"{now.recipients:,}",
+            "sent": f"{now.counts['sent']:,}",
+            "pending": f"{now.pending:,}",
+            "reason": now.reason,
+        }
+        table.add_row(*(Text(cells[heading]) for heading in headings))
+    console.print(table, width=width, crop=False)
+
+
 def print_report(document: dict[str, Any]) -> None:
     """The report as a person reads it."""
     console = Console(highlight=False)
@@ -112,7 +178,7 @@ def print_report(document: dict[str, Any]) -> None:
         console.print(f"  {escape(document['reason'])}", style="yellow")
     table = Table.grid(padding=(0, 2))
     for label, value in _lines(document):
-        table.add_row(Text(label, style="dim"), value)
+        table.add_row(Text(label, style="dim"), Text(value))
     console.print(table)
     for error in document["errors"][:10]:
         console.print(f"  {error['count']:>8,} × [dim]{error['outcome']}[/]  {escape(error['text'])}")
@@ -127,13 +193,18 @@ def _lines(document: dict[str, Any]) -> list[tuple[str, str]]:
     rates = f"mean {document['mean_rate']:g}/s, highest {document['peak_rate']:g}/s, limit {limit}"
     if document["held_seconds"]:
         rates += f", held {document['held_seconds']:.1f} s"
-    lines = [
-        ("sender", document["sender"]),
+    lines = [("sender", document["sender"]), ("list", document["list"] or "everybody in the segment")]
+    if document["state"] == "scheduled":
+        lines.append(("scheduled", _moment(document["scheduled_at"])))
+    if document["state"] in ("draft", "scheduled"):
+        look = f"who it goes to, and for how long: `longwave campaign estimate {document['id']}`"
+        return [*lines, ("limit", limit), ("audience", look)]
+    lines += [
         ("recipients", f"{document['recipients']:,}, {document['pending']:,} to come"),
         ("outcomes", counts),
         ("rate", rates),
-        ("started", document["started_at"] or "–"),
-        ("finished", document["finished_at"] or "–"),
+        ("started", _moment(document["started_at"])),
+        ("finished", _moment(document["finished_at"])),
     ]
     if document["held_until"]:
         lines.append(
@@ -143,4 +214,14 @@ def _lines(document: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append(
             ("unknown", f"decide with `longwave campaign resolve {document['id']} resend` or `… skip`")
         )
+    if document["failed"] or document["rejected"]:
+        lines.append(("again", f"`longwave campaign retry-failed {document['id']}` once the cause is mended"))
+    if document["state"] == "paused":
+        lines.append(("go on", f"`longwave campaign resume {document['id']}`"))
     return lines
+
+
+def _moment(text: str | None) -> str:
+    from longwave.cli.campaign import moment
+
+    return moment(datetime.fromisoformat(text) if text else None)

@@ -1,9 +1,11 @@
 """Recipients: import them, count them, look one up; lists and segments."""
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,7 +45,7 @@ def import_(
     except OSError as error:
         remedy = f"cannot be read ({error.strerror}); name a readable CSV file"
         raise InvalidInput(Problem("FILE", str(file), remedy)) from None
-    with opened, _progress_bar() as tell:
+    with opened, _for_this(file, list_), _progress_bar() as tell:
         report = importing.import_csv(
             opened,
             channel=channel,
@@ -156,6 +158,23 @@ def list_segments(as_json: AsJson = False) -> None:
 
 
 @contextmanager
+def _for_this(file: Path, list_name: str | None) -> Iterator[None]:
+    """A refused file is named by its name, and leaves no empty list behind."""
+    was_there = list_name is None or ContactList.objects.filter(name=list_name.strip()).exists()
+    try:
+        yield
+    except InvalidInput as error:
+        if list_name is not None and not was_there:
+            ContactList.objects.filter(name=list_name.strip(), membership=None).delete()
+        raise InvalidInput(
+            *(
+                Problem("FILE", str(file), problem.remedy) if problem.field == "file" else problem
+                for problem in error.problems
+            )
+        ) from None
+
+
+@contextmanager
 def _progress_bar() -> Iterator[importing.Progress]:
     """A bar on stderr when somebody is looking."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
@@ -167,11 +186,15 @@ def _progress_bar() -> Iterator[importing.Progress]:
 
 def _show_report(report: importing.ImportReport, list_name: str | None, rejects: Path | None) -> None:
     typer.echo(
-        f"{report.rows:,} rows: {report.added:,} added, {report.changed:,} changed, "
-        f"{report.unchanged:,} unchanged, {report.duplicates:,} duplicates, {report.rejected:,} rejected."
+        f"{_number(report.rows, 'row')}: {report.added:,} added, {report.changed:,} changed, "
+        f"{report.unchanged:,} unchanged, {_number(report.duplicates, 'duplicate')}, "
+        f"{report.rejected:,} rejected."
     )
     if list_name is not None:
         typer.echo(f"List {list_name!r}: {report.joined:,} joined, {report.already_on_list:,} were on it.")
+        if report.joined:
+            draft = f"longwave campaign create --sender NAME --list {shlex.quote(list_name)} --text '…'"
+            typer.echo(f"Next, a message for it: {draft}")
     if report.gone or report.unsubscribed:
         typer.echo(
             f"Not written to: {report.gone:,} gone, {report.unsubscribed:,} unsubscribed; they stay so."
@@ -217,14 +240,18 @@ def _fields(contact: Contact) -> dict[str, Any]:
         "address": contact.address,
         "status": contact.status,
         "status_reason": contact.status_reason,
-        "status_at": contact.status_at,
+        "status_at": _moment(contact.status_at),
         "language": contact.language,
         "timezone": contact.timezone,
-        "first_seen": contact.first_seen,
-        "last_seen": contact.last_seen,
+        "first_seen": _moment(contact.first_seen),
+        "last_seen": _moment(contact.last_seen),
         "lists": list(on.values_list("name", flat=True)),
         "attributes": contact.attributes,
     }
+
+
+def _moment(at: datetime | None) -> str | None:
+    return at.isoformat(timespec="milliseconds") if at is not None else None
 
 
 def _cell(value: Any) -> str:
@@ -236,7 +263,11 @@ def _cell(value: Any) -> str:
 
 
 def _contacts(number: int) -> str:
-    return "1 contact" if number == 1 else f"{number:,} contacts"
+    return _number(number, "contact")
+
+
+def _number(number: int, noun: str) -> str:
+    return f"1 {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

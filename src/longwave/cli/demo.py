@@ -146,7 +146,8 @@ def _prepare(stage: _Stage, recipients: int, rate: int) -> int:
     audience = lists.get_or_create("everybody", "telegram")
     with contacts.open("rb") as source:
         importing.import_csv(source, channel="telegram", contact_list=audience)
-    stage.say(f"{recipients:,} contacts imported in {time.monotonic() - began:.1f} s.")
+    people = "1 contact" if recipients == 1 else f"{recipients:,} contacts"
+    stage.say(f"{people} imported in {time.monotonic() - began:.1f} s.")
     url = stage.telegram.base_url
     sender = senders.add("telegram", "demo", TOKEN, rate=rate, base_url=url, burst_guard=BURST_GUARD)
     content = {"kind": "text", "text": "Hello {{ name }}, this is <b>Longwave</b>.", "parse_mode": "HTML"}
@@ -169,7 +170,7 @@ class _Accidents:
     def happen(self, done: float) -> list[str]:
         """Those that are due when the broadcast is `done` (0…1) on its way; what happened."""
         told = []
-        while self._due and done >= self._due[0][0]:
+        while self._due and self._due[0][0] <= done < 1:
             told.append(self._due.pop(0)[1]())
         return told
 

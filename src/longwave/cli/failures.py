@@ -4,6 +4,8 @@ import json
 import sys
 from typing import Any
 
+import typer
+
 from longwave.core.errors import InvalidInput, LongwaveError
 from longwave.logs import scrub
 
@@ -12,7 +14,7 @@ BAD_INPUT = 2
 
 _DATABASE_REMEDIES = (
     # (words of the database, what it means, what to do). The first match counts.
-    (("no such table", "no such column", "does not exist", "doesn't exist", "unknown column"),
+    (("no such table", "no such column", "does not exist", "doesn't exist", "unknown column", "has no column"),
      "the database lacks a table or column", "run `longwave migrate`"),
     (("locked", "lock wait timeout", "deadlock"),
      "the database is busy with another process's transaction", "try again in a moment"),
@@ -36,7 +38,12 @@ def report(error: Exception, *, as_json: bool = False) -> int:
             print(scrub(f"Error: {problem}"), file=sys.stderr)
     else:
         print(f"Error: {message}", file=sys.stderr)
-    return BAD_INPUT if isinstance(error, InvalidInput) else FAILED
+    return BAD_INPUT if isinstance(error, InvalidInput) or is_usage(error) else FAILED
+
+
+def is_usage(error: Exception) -> bool:
+    """Whether the command line itself was wrong. By its method: typer keeps its click classes to itself."""
+    return hasattr(error, "format_message")
 
 
 def _explain(error: Exception) -> tuple[str, list[dict[str, Any]]]:
@@ -48,6 +55,10 @@ def _explain(error: Exception) -> tuple[str, list[dict[str, Any]]]:
         return scrub(str(error)), fields
     if isinstance(error, LongwaveError):
         return scrub(str(error)), []
+    if is_usage(error):
+        return scrub(error.format_message()), []  # type: ignore[attr-defined]
+    if isinstance(error, typer.Abort):
+        return "Aborted.", []
     return scrub(_database_sentence(error) or _unexpected(error)), []
 
 

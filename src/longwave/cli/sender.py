@@ -3,7 +3,6 @@
 import getpass
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,8 +10,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from longwave.core.errors import Conflict, InvalidInput, NotFound, Problem
-from longwave.jobs.models import FINISHED, Job, Status
+from longwave.cli import waiting
+from longwave.core.errors import InvalidInput, Problem
+from longwave.jobs.models import Job, Status
 from longwave.pacing import ledger
 from longwave.senders import notify, senders
 from longwave.senders.models import Sender
@@ -48,6 +48,8 @@ def add(
         bulk_share=bulk_share,
     )
     _answer(sender, as_json, f"Added {name}: {sender.account['name']}, {_rate(sender)}.")
+    if not as_json:
+        typer.echo("Next, its recipients: longwave contacts import FILE.csv --list NAME")
 
 
 @app.command("list")
@@ -117,8 +119,9 @@ def send(
     """Send one message now, ahead of campaigns."""
     by = senders.by_name(sender)
     handle = notify.notify(by, to.strip(), _content(by, text, content))
+    waiting.warn_when_nothing_runs()
     if wait:
-        _report(_finished(handle.id, timeout), as_json)
+        _report(waiting.finished(handle.id, timeout), as_json)
     elif as_json:
         typer.echo(json.dumps({"job": handle.id, "status": Status.QUEUED}))
     else:
@@ -129,7 +132,8 @@ def _token(from_stdin: bool) -> str:
     if sys.stdin.isatty():
         return getpass.getpass("Token (not shown): ", stream=sys.stderr)
     if not from_stdin:
-        raise InvalidInput(Problem("--token-stdin", False, "give it, and the token on standard input"))
+        remedy = "there is no terminal to ask for the token; give the option, and the token on standard input"
+        raise InvalidInput(Problem("--token-stdin", False, remedy))
     return sys.stdin.readline()
 
 
@@ -151,31 +155,14 @@ def _content(sender: Sender, text: str | None, path: str | None) -> dict[str, An
     return data
 
 
-def _finished(job_id: int, timeout: float) -> Job:
-    deadline = time.monotonic() + timeout
-    while True:
-        job = Job.objects.filter(id=job_id).first()
-        if job is None:
-            raise NotFound(f"Job {job_id} is gone: somebody has deleted it.")
-        if job.status in FINISHED:
-            return job
-        if time.monotonic() > deadline:
-            raise Conflict(
-                f"Job {job_id} is still {job.status} after {timeout:g} s and goes on in the background. "
-                "Does a worker run? `longwave up` starts one."
-            )
-        time.sleep(0.1)
-
-
 def _report(job: Job, as_json: bool) -> None:
-    result = job.result or {}
+    was_sent, sentence = waiting.outcome(job)
     if as_json:
-        typer.echo(json.dumps({"job": job.id, "status": job.status, "error": job.error} | result))
-    elif job.status == Status.SUCCESS:
-        typer.echo(f"Sent: message {result.get('message_id')} to {result.get('address')}.")
+        document = {"job": job.id, "status": job.status, "error": job.error} | (job.result or {})
+        typer.echo(json.dumps(document, ensure_ascii=False))
     else:
-        typer.echo(f"Not sent: {job.error or job.status}", err=True)
-    if job.status != Status.SUCCESS:
+        typer.echo(sentence, err=not was_sent)
+    if not was_sent:
         raise typer.Exit(1)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from longwave import config
+from longwave.core.errors import InvalidInput, Problem
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
@@ -68,28 +69,36 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def fake_telegram(
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8081,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 8081,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    rate: Annotated[int, typer.Option(help="Messages a bot may send in any second; 0: no limit.")] = 30,
-    latency: Annotated[float, typer.Option(help="Milliseconds before every answer.")] = 0.0,
-    jitter: Annotated[float, typer.Option(help="Up to this many milliseconds more.")] = 0.0,
+    rate: Annotated[
+        int, typer.Option(min=0, help="Messages a bot may send in any second; 0: no limit.")
+    ] = 30,
+    latency: Annotated[float, typer.Option(min=0, help="Milliseconds before every answer.")] = 0.0,
+    jitter: Annotated[float, typer.Option(min=0, help="Up to this many milliseconds more.")] = 0.0,
     token: Annotated[list[str] | None, typer.Option(help="The only bot tokens that exist.")] = None,
-    stars: Annotated[float, typer.Option(help="Stars on every bot's balance.")] = 0.0,
+    stars: Annotated[float, typer.Option(min=0, help="Stars on every bot's balance.")] = 0.0,
 ) -> None:
     """Run a strict fake Bot API server: point a sender at it with --base-url."""
     from longwave.testing.fake_telegram import Options, main
 
-    main(
-        Options(
-            host=host,
-            port=port,
-            rate=rate or None,
-            latency=latency,
-            jitter=jitter,
-            tokens=tuple(token or ()),
-            stars=stars,
-        )
+    options = Options(
+        host=host,
+        port=port,
+        rate=rate or None,
+        latency=latency,
+        jitter=jitter,
+        tokens=tuple(token or ()),
+        stars=stars,
     )
+    try:
+        main(options)
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        remedy = f"cannot be listened on ({reason}); choose another with --port or --host"
+        raise InvalidInput(Problem("--port", f"{host}:{port}", remedy)) from error
 
 
 def return_work(pids: list[int]) -> None:

@@ -1,6 +1,7 @@
 """The frame: what is imported when, how errors read, and which exit code they give."""
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -199,3 +200,20 @@ def test_two_kinds_of_workers_serve_every_queue_between_them() -> None:
 
     priorities = import_module("longwave.jobs.queues").PRIORITIES
     assert sorted([*SENDING, *GENERAL]) == sorted(priorities)
+
+
+def test_the_version_is_an_option_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("--version") == 0
+    assert capsys.readouterr().out.startswith("longwave ")
+
+
+@pytest.mark.parametrize("option", ["--port=99999", "--rate=-1", "--latency=-5"])
+def test_the_fake_refuses_numbers_that_mean_nothing(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("fake-telegram", "--port=0", option) == 2
+    assert option.partition("=")[0] in capsys.readouterr().err
+
+
+def test_the_fake_says_what_to_do_when_its_port_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert exit_code("fake-telegram", "--port", str(taken.getsockname()[1])) == 2
+    assert "choose another with --port" in capsys.readouterr().err

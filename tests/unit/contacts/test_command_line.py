@@ -53,6 +53,21 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         run("import", tmp_path / "nothing.csv")
 
 
+def test_a_refused_file_is_named_and_leaves_no_list_behind(tmp_path: Path) -> None:
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(InvalidInput, match=r"empty\.csv"):
+        run("import", tmp_path / "empty.csv", "--list", "new")
+    assert not ContactList.objects.exists()
+
+
+def test_a_refused_file_leaves_a_list_that_was_there(tmp_path: Path) -> None:
+    ContactList.objects.create(name="old", channel="telegram")
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(InvalidInput):
+        run("import", tmp_path / "empty.csv", "--list", "old")
+    assert ContactList.objects.get().name == "old"
+
+
 def test_the_rejects_must_not_overwrite_the_file(people: Path) -> None:
     before = people.read_bytes()
     with pytest.raises(InvalidInput, match="is the file to import"):

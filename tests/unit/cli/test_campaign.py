@@ -1,0 +1,185 @@
+"""`longwave campaign …`: what people are told, with the next step, and what scripts get."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+import longwave.cli
+from longwave.campaigns import lifecycle, report
+from longwave.campaigns.models import Campaign
+from longwave.cli import campaign_view
+from longwave.cli.campaign import duration
+from longwave.contacts import importing, lists
+from longwave.jobs.models import Job
+from longwave.senders import senders
+
+pytestmark = pytest.mark.usefixtures("sqlite")
+
+CommandLine = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """Runs `longwave …` in this process: exit code, what it printed, what it complained about."""
+
+    def command(*args: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            longwave.cli.main(list(args))
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return command
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Path:
+    """A sender, a list of three and a list of nobody."""
+    senders.add("memory", "shop", "secret", rate=30)
+    people = tmp_path / "people.csv"
+    people.write_text("address,name\na,Ann\nb,Bob\nc,Cem\n")
+    with people.open("rb") as file:
+        importing.import_csv(file, channel="memory", contact_list=lists.get_or_create("people", "memory"))
+    lists.get_or_create("nobody", "memory")
+    (tmp_path / "hello.json").write_text('{"text": "Hello {{ name }}"}')
+    return tmp_path
+
+
+@pytest.fixture
+def draft(stage: Path, run: CommandLine) -> str:
+    """The number of a draft to the list of three."""
+    code, out, err = run(*create(stage, "people"), "--json")
+    assert code == 0, err
+    return str(json.loads(out)["id"])
+
+
+def create(stage: Path, audience: str) -> list[str]:
+    content = str(stage / "hello.json")
+    return ["campaign", "create", "--sender", "shop", "--list", audience, "--content", content]
+
+
+def test_create_says_whom_it_reaches_and_how_to_start(stage: Path, run: CommandLine) -> None:
+    code, out, err = run(*create(stage, "people"))
+    assert (code, err) == (0, "")
+    assert "3 recipients, at 30/s, under a second" in out
+    assert f"longwave campaign start {Campaign.objects.get().pk} --watch" in out
+
+
+def test_an_audience_of_nobody_is_told_at_create_and_refused_at_start(stage: Path, run: CommandLine) -> None:
+    code, _, err = run(*create(stage, "nobody"))
+    assert code == 0
+    assert "Nobody in its audience" in err
+    code, _, err = run("campaign", "start", str(Campaign.objects.get().pk))
+    assert code == 1
+    assert "longwave contacts import" in err
+    assert Campaign.objects.get().state == "draft"
+
+
+def test_content_that_cannot_be_read_is_named_without_python_words(stage: Path, run: CommandLine) -> None:
+    both = run(*create(stage, "people"), "--text", "hi")
+    missing = run("campaign", "create", "--sender", "shop", "--list", "people", "--content", "nothing.json")
+    for code, _, err in (both, missing):
+        assert code == 2
+        assert "Posix" not in err
+        assert "Errno" not in err
+
+
+def test_schedule_says_when_and_unschedule_makes_it_a_draft_again(draft: str, run: CommandLine) -> None:
+    _, out, err = run("campaign", "schedule", draft, "--at", "2099-01-01T09:00+03:00")
+    assert f"Campaign {draft} is scheduled for 2099-01-01 06:00:00 UTC." in out
+    assert "longwave up" in err
+    assert "2099-01-01 06:00:00 UTC" in run("campaign", "show", draft)[1]
+    assert "a draft again" in run("campaign", "unschedule", draft)[1]
+    assert lifecycle.get(int(draft)).state == "draft"
+
+
+def test_a_new_rate_is_confirmed(draft: str, run: CommandLine) -> None:
+    assert "at 7.5/s" in run("campaign", "rate", draft, "7.5")[1]
+    assert "at 30/s" in run("campaign", "rate", draft, "sender")[1]
+
+
+def test_where_nothing_runs_a_test_is_queued_and_the_next_step_said(draft: str, run: CommandLine) -> None:
+    code, out, err = run("campaign", "test", draft, "--to", "a")
+    assert code == 0
+    assert "1 test message queued." in out
+    assert "longwave up" in err
+
+
+def test_test_says_what_became_of_every_message(
+    draft: str, run: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("longwave.ops.liveness.is_anything_running", lambda: True)
+
+    def look_later(
+        _: float,
+    ) -> None:  # instead of waiting: a worker sends one of them, and fails at the other
+        first, second = Job.objects.order_by("pk")
+        sent = {"message_id": "7", "address": "a"}
+        Job.objects.filter(pk=first.pk).update(status="success", result=sent)
+        Job.objects.filter(pk=second.pk).update(status="failure", error="chat not found")
+
+    monkeypatch.setattr("longwave.cli.waiting.time.sleep", look_later)
+    code, out, err = run("campaign", "test", draft, "--to", "a", "--to", "b")
+    assert code == 1
+    assert out == "Sent: message 7 to a.\n"
+    assert err == "b: Not sent: chat not found\n"
+
+
+@pytest.mark.parametrize("verb", [("resolve", "skip"), ("retry-failed",)])
+def test_a_decision_about_nothing_says_so(draft: str, run: CommandLine, verb: tuple[str, ...]) -> None:
+    command = ("campaign", verb[0], draft, *verb[1:])
+    code, _, err = run(*command)
+    assert (code, "has sent nothing yet" in err) == (1, True)
+    Campaign.objects.update(state="completed", prepared=True)
+    code, out, _ = run(*command)
+    assert (code, out.startswith(("No ", "Nothing "))) == (0, True)
+
+
+def test_receipts_into_a_folder_that_is_not_there_are_bad_input(draft: str, run: CommandLine) -> None:
+    code, _, err = run("campaign", "receipts", draft, "--out", "/nowhere/receipts.csv")
+    assert code == 2
+    assert "--out = '/nowhere/receipts.csv'" in err
+
+
+@pytest.mark.parametrize(("state", "expected"), [("completed", 0), ("cancelled", 0), ("failed", 1)])
+def test_watch_without_a_terminal_prints_lines_and_its_exit_code_tells_a_failure(
+    draft: str, run: CommandLine, state: str, expected: int
+) -> None:
+    Campaign.objects.update(state=state, prepared=True, recipients=3, reason="because [so]")
+    code, out, _ = run("campaign", "watch", draft)
+    assert code == expected
+    assert out == f"Campaign {draft} {state}, 0 of 3, 0.0 sent/s (because [so])\n"
+
+
+def test_a_list_keeps_whole_numbers_and_states_on_a_narrow_terminal(
+    draft: str, run: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Campaign.objects.update(state="preparing", recipients=1_234_567)
+    monkeypatch.setenv("COLUMNS", "40")
+    narrow = run("campaign", "list")[1]
+    assert "preparing" in narrow
+    assert "1,234,567" in narrow
+    assert max(len(line) for line in narrow.splitlines()) <= 40
+
+
+def test_the_live_view_of_a_paused_campaign_says_how_to_go_on(draft: str) -> None:
+    Campaign.objects.update(state="paused", reason="too many [red]failures")
+    campaign = lifecycle.get(int(draft))
+    now = report.progress(campaign)
+    console = Console(record=True, width=80)
+    console.print(campaign_view.render(campaign, now, 0.0, []))
+    shown = console.export_text()
+    assert "too many [red]failures" in shown
+    assert f"longwave campaign resume {draft}" in shown
+
+
+def test_a_wrong_option_reaches_a_script_as_json(run: CommandLine) -> None:
+    code, out, err = run("campaign", "show", "abc", "--json")
+    assert (code, out) == (2, "")
+    assert "id" in json.loads(err)["error"]
+
+
+def test_durations_read_as_people_say_them() -> None:
+    assert [duration(3334.0), duration(9.6), duration(7200)] == ["55 min 34 s", "10 s", "2 h 0 min"]
