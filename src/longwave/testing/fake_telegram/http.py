@@ -1,4 +1,4 @@
-"""HTTP/1.1 on a raw asyncio protocol: keep-alive, pipelining, chunked bodies. httptools parses."""
+"""HTTP/1.1 on a bare connection: keep-alive, pipelining, chunked bodies. httptools parses."""
 
 import asyncio
 from collections import deque
@@ -7,6 +7,8 @@ from http import HTTPStatus
 from typing import cast
 
 import httptools
+
+from longwave.testing.fake_telegram.wire import Client
 
 MAX_REQUEST = 60 * 1024 * 1024
 """Bytes. Above Telegram's 50 MB for a file, so that the file is refused where files are checked."""
@@ -77,7 +79,7 @@ class Exchange:
 Handler = Callable[[Request, Exchange, float], None]
 
 
-class Connection(asyncio.Protocol):
+class Connection(Client):
     """One client. Calls `handle(request, exchange, arrived_at)` for every complete request, in order."""
 
     def __init__(self, handle: Handler, clock: Callable[[], float], connections: "set[Connection]") -> None:
@@ -114,8 +116,12 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
-        """Part of asyncio's protocol. The arrival is stamped before anything else is done."""
-        self._arrived = self._clock()
+        """Part of asyncio's protocol. Where the kernel stamps nothing, the arrival is now."""
+        self.receive(data, self._clock())
+
+    def receive(self, data: bytes, at: float) -> None:
+        """Read bytes that arrived at `at`: when the last of a request did is when the request did."""
+        self._arrived = at
         self._in_batch = True
         self._size += len(data)
         fault = None if self._size <= MAX_REQUEST else (413, b"Request Entity Too Large")

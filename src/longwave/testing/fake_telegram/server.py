@@ -16,6 +16,7 @@ from longwave.testing.fake_telegram.control import control
 from longwave.testing.fake_telegram.http import Connection, Exchange, Request, response
 from longwave.testing.fake_telegram.options import Options
 from longwave.testing.fake_telegram.parameters import read_parameters
+from longwave.testing.fake_telegram.wire import Listeners
 from longwave.testing.fake_telegram.world import World
 
 ROUTES_KEPT = 10_000
@@ -42,27 +43,26 @@ class Server:
         self.world = World(options, [method.name for method in METHODS.values()])
         self._routes: dict[bytes, tuple[int, Method]] = {}
         self._connections: set[Connection] = set()
-        self._server: asyncio.Server | None = None
+        self._listeners: Listeners | None = None
 
     @property
     def base_url(self) -> str:
         """Where it listens, such as `http://127.0.0.1:8081`; give this to a client as its API server."""
-        if self._server is None:
+        if self._listeners is None:
             raise RuntimeError("the server has not been started")
-        host, port = self._server.sockets[0].getsockname()[:2]
+        host, port = self._listeners.addresses[0]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def start(self) -> None:
         """Begin to listen."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            self._connection, self.options.host, self.options.port, backlog=1024
-        )
+        listeners = Listeners(self._connection, self.world.clock)
+        await listeners.listen(self.options.host, self.options.port)
+        self._listeners = listeners
 
     async def close(self) -> None:
         """Stop listening and hang up on everybody."""
-        if self._server is not None:
-            self._server.close()
+        if self._listeners is not None:
+            self._listeners.close()
         for connection in list(self._connections):
             connection.abort()
         await asyncio.sleep(0)
