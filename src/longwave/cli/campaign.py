@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ from django.utils import timezone
 from longwave.campaigns import checks, drafting, lifecycle, report, resolving
 from longwave.campaigns.models import Campaign, CampaignState, DeliveryState
 from longwave.cli import waiting
+from longwave.cli.words import duration, moment
 from longwave.contacts import lists, saved_segments, segments
 from longwave.core.errors import Conflict, InvalidInput, Problem
 from longwave.senders import senders
@@ -373,20 +374,6 @@ def _estimate_sentence(guess: drafting.Estimate) -> str:
     if guess.stars:
         parts.append(f"{guess.stars:,.0f} Stars")
     return ", ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: `55 min 34 s`."""
-    whole = round(seconds)
-    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def moment(at: datetime | None) -> str:
-    """A point in time as people read it: `2027-01-31 06:00:00 UTC`."""
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if at is not None else "–"
 
 
 def _count(number: int, one: str, many: str = "") -> str:

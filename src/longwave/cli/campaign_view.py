@@ -14,6 +14,7 @@ from rich.text import Text
 
 from longwave.campaigns import lifecycle, report
 from longwave.campaigns.models import Campaign
+from longwave.cli.words import duration, moment
 
 REFRESH = 0.5
 """Seconds between two looks at the ledger."""
@@ -102,8 +103,6 @@ def render(
     campaign: Campaign, now: report.Progress, rate: float, batches: list[dict[str, Any]]
 ) -> RenderableType:
     """The live view: bar, rate, what is left, outcomes, batches."""
-    from longwave.cli.campaign import duration
-
     title = Text.assemble((campaign.name, "bold"), f"  {now.state}")
     if now.reason:
         title.append(f"  {now.reason}", style="yellow")
@@ -222,6 +221,4 @@ def _lines(document: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _moment(text: str | None) -> str:
-    from longwave.cli.campaign import moment
-
     return moment(datetime.fromisoformat(text) if text else None)

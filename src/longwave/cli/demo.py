@@ -57,7 +57,7 @@ def demo(
         stack.enter_context(_running(stage, workers))
         campaign_id = _prepare(stage, recipients, rate)
         accidents = _Accidents(stage, chaos)
-        _watch(stage, campaign_id, accidents)
+        _watch(stage, campaign_id, accidents, give_up_after=60 + 3 * recipients / rate)
         verdict = _judge(stage, campaign_id, recipients)
     broken = verdict.broken_promises(rate)
     if as_json:
@@ -74,6 +74,10 @@ class _Stage:
     telegram: FakeTelegram
     home: Path
     quiet: bool
+
+    def log(self) -> str:
+        """The last that the processes said."""
+        return (self.home / "up.log").read_text(errors="replace")[-2000:]
 
     def say(self, text: str) -> None:
         typer.echo(text, err=self.quiet)
@@ -119,8 +123,7 @@ def _wait_for_children(stage: _Stage, up: "subprocess.Popen[bytes]", workers: in
     deadline = time.monotonic() + 30
     while len(_workers(stage.home)) < workers:
         if up.poll() is not None or time.monotonic() > deadline:
-            said = (stage.home / "up.log").read_text(errors="replace")[-2000:]
-            raise LongwaveError(f"`longwave up` did not start:\n{said}")
+            raise LongwaveError(f"`longwave up` did not start:\n{stage.log()}")
         time.sleep(0.05)
 
 
@@ -191,7 +194,7 @@ class _Accidents:
         return "The broker lost everything (FLUSHALL)."
 
 
-def _watch(stage: _Stage, campaign_id: int, accidents: _Accidents) -> None:
+def _watch(stage: _Stage, campaign_id: int, accidents: _Accidents, *, give_up_after: float) -> None:
     from rich.console import Console, Group
     from rich.live import Live
     from rich.text import Text
@@ -201,6 +204,7 @@ def _watch(stage: _Stage, campaign_id: int, accidents: _Accidents) -> None:
 
     meter = campaign_view.RateMeter(span=2.0)
     told: list[str] = []
+    deadline = time.monotonic() + give_up_after
     with Live(console=Console(stderr=stage.quiet), auto_refresh=False) as live:
         while True:
             campaign = lifecycle.get(campaign_id)
@@ -214,6 +218,8 @@ def _watch(stage: _Stage, campaign_id: int, accidents: _Accidents) -> None:
                 raise LongwaveError(f"The broadcast paused itself: {campaign.reason}")
             if now.state in campaign_view.ENDED:
                 return
+            if time.monotonic() > deadline:
+                raise LongwaveError(f"The broadcast hangs: {now.pending:,} are still to come. {stage.log()}")
             time.sleep(0.1)
 
 

@@ -35,7 +35,7 @@ GENERAL = (
 """Two kinds of workers, so that a big broadcast never keeps a bot's answer waiting."""
 
 CONCURRENCY = 2
-LANES_AT_ONCE = 16
+LANES_AT_ONCE = 32
 """A lane waits more than it works: one process drives many, in threads that share one event loop."""
 
 

@@ -24,7 +24,7 @@ INTERACTIVE_HORIZON = 0.6
 is served. Hardly more: a slot given away a second ahead could not be moved any more when a send before it
 leaves late, and one send waiting for its chat would make the whole sender wait with it."""
 
-SEEN = 0.25
+SEEN = 0.5
 """The part of the burst guard that lateness seen by the sender may use up."""
 
 MAX_LATE_US = 250_000

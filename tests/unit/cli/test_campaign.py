@@ -11,7 +11,7 @@ import longwave.cli
 from longwave.campaigns import lifecycle, report
 from longwave.campaigns.models import Campaign
 from longwave.cli import campaign_view
-from longwave.cli.campaign import duration
+from longwave.cli.words import duration
 from longwave.contacts import importing, lists
 from longwave.jobs.models import Job
 from longwave.senders import senders

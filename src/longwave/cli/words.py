@@ -1,0 +1,17 @@
+"""Numbers and times as people read them."""
+
+from datetime import UTC, datetime
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: `55 min 34 s`."""
+    whole = round(seconds)
+    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def moment(at: datetime | None) -> str:
+    """A point in time as people read it: `2027-01-31 06:00:00 UTC`."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if at is not None else "–"
