@@ -3,6 +3,7 @@
 Exit codes: 0 done; 1 failed, not found or in conflict; 2 bad input; 130 Ctrl-C.
 """
 
+import logging
 import os
 import sys
 from typing import Annotated, Any
@@ -75,6 +76,9 @@ def load_django(*, quiet: bool = True) -> None:
     current = config.current()
     logs.configure(logs.quieter(current.log_level) if quiet else current.log_level, current.log_format)
     longwave.setup()
+    if quiet and current.log_level != "DEBUG":
+        # Before the first `longwave up` there is no broker, and nothing is wrong: the command itself says what to do.
+        logging.getLogger("longwave.jobs").setLevel(logging.ERROR)
 
 
 class Root(LazyGroup):

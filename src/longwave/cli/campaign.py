@@ -131,11 +131,13 @@ def try_out(
     id: Id,
     to: Annotated[list[str], typer.Option(help="A chat to send it to; may be given several times.")],
     wait: Annotated[bool, typer.Option(help="Wait until they were sent.")] = True,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait at most.")] = 60.0,
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait at most.")] = 60.0,
     as_json: AsJson = False,
 ) -> None:
     """Send it to a few chats now, ahead of every campaign. Exit code 1 when one was not sent."""
-    jobs = drafting.test(lifecycle.get(id), to)
+    if not all(address.strip() for address in to):
+        raise InvalidInput(Problem("--to", to, "has an empty one; give the chat's id"))
+    jobs = drafting.test(lifecycle.get(id), [address.strip() for address in to])
     if waiting.warn_when_nothing_runs() and wait:
         _tell_results(jobs, timeout, as_json)
     elif as_json:

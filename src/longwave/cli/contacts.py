@@ -45,15 +45,19 @@ def import_(
     except OSError as error:
         remedy = f"cannot be read ({error.strerror}); name a readable CSV file"
         raise InvalidInput(Problem("FILE", str(file), remedy)) from None
-    with opened, _for_this(file, list_), _progress_bar() as tell:
-        report = importing.import_csv(
-            opened,
-            channel=channel,
-            contact_list=lists.get_or_create(list_, channel) if list_ is not None else None,
-            on_progress=tell,
-            rejects=rejects,
-            spool_folder=home if home.is_dir() else None,
-        )
+    try:
+        with opened, _for_this(file, list_), _progress_bar() as tell:
+            report = importing.import_csv(
+                opened,
+                channel=channel,
+                contact_list=lists.get_or_create(list_, channel) if list_ is not None else None,
+                on_progress=tell,
+                rejects=rejects,
+                spool_folder=home if home.is_dir() else None,
+            )
+    except KeyboardInterrupt:
+        typer.echo("Stopped. What was imported stays; import the file again for the rest.", err=True)
+        raise typer.Exit(130) from None
     if as_json:
         typer.echo(json.dumps(report.to_json(), ensure_ascii=False))
     else:

@@ -1,9 +1,12 @@
 """Errors as people read them: one sentence, one line a problem, and what to do next."""
 
 import json
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
+import platformdirs
 import typer
 
 from longwave.core.errors import InvalidInput, LongwaveError
@@ -19,7 +22,8 @@ _DATABASE_REMEDIES = (
     (("locked", "lock wait timeout", "deadlock"),
      "the database is busy with another process's transaction", "try again in a moment"),
     (("unable to open database file", "readonly database", "permission denied"),
-     "the database file cannot be opened for writing", "check the data folder's owner (LONGWAVE_HOME)"),
+     "the database file cannot be opened for writing",
+     "see that its folder exists and is yours (LONGWAVE_HOME, LONGWAVE_DATABASE_URL)"),
     (("disk is full", "no space left", "disk i/o error"),
      "the disk is full or failing", "free some space, then try again"),
     (("password authentication", "access denied"),
@@ -85,7 +89,17 @@ def _database_sentence(error: Exception) -> str | None:
 
 def _unexpected(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
-        where = f" ({error.filename})" if error.filename else ""
-        return f"{error.strerror}{where}"
+        return _file_sentence(error)
     said = f"{type(error).__name__}: {error}".rstrip(": ")
     return f"unexpected: {said}. Set LONGWAVE_LOG_LEVEL=DEBUG to see where, and please report it."
+
+
+def _file_sentence(error: OSError) -> str:
+    if not error.filename:
+        return str(error.strerror)
+    said = f"{error.strerror} ({error.filename})"
+    home = Path(os.environ.get("LONGWAVE_HOME") or platformdirs.user_data_dir("longwave", appauthor=False))
+    path = Path(os.fsdecode(error.filename)).absolute()
+    if path == (home := home.expanduser().absolute()) or home in path.parents or path in home.parents:
+        return f"the data folder cannot be used: {said}. Set LONGWAVE_HOME to a folder that you may write to."
+    return said

@@ -113,10 +113,12 @@ def send(
         str | None, typer.Option(help="Or a JSON file with any content; - reads it from standard input.")
     ] = None,
     wait: Annotated[bool, typer.Option(help="Wait until it was sent.")] = False,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait at most.")] = 60.0,
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait at most.")] = 60.0,
     as_json: AsJson = False,
 ) -> None:
     """Send one message now, ahead of campaigns."""
+    if not to.strip():
+        raise InvalidInput(Problem("--to", to, "is empty; give the chat's id"))
     by = senders.by_name(sender)
     handle = notify.notify(by, to.strip(), _content(by, text, content))
     waiting.warn_when_nothing_runs()

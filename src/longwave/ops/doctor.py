@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, connection
 
 from longwave import database
@@ -111,6 +112,9 @@ def _database(current: Config) -> Iterator[Finding]:
         yield Finding("database", "ok", f"{_version()} at {where}")
         yield from _migrations()
         yield _write_ahead_log() if connection.vendor == "sqlite" else _clock()
+    except ImproperlyConfigured as error:  # no driver for it is installed
+        remedy = 'pip install "longwave[postgres]" or "longwave[mysql]"'
+        yield Finding("database", "fail", scrub(f"{where}: {error}"), remedy)
     except Error as error:
         found = scrub(f"{where}: {' '.join(str(error).split())}")
         yield Finding("database", "fail", found, "start its server, or correct LONGWAVE_DATABASE_URL")
@@ -199,8 +203,11 @@ def _workers(current: Config, pid: int | None) -> Iterator[Finding]:
 
 
 def _senders(current: Config) -> Iterator[Finding]:
-    if connection.connection is None or schema.pending():
-        return  # `database` and `migrations` said so
+    try:
+        if connection.connection is None or schema.pending():
+            return  # `database` and `migrations` said so
+    except ImproperlyConfigured:
+        return  # so did `database`
     from longwave.senders.models import Sender
 
     senders = list(Sender.objects.order_by("name"))

@@ -217,3 +217,28 @@ def test_the_fake_says_what_to_do_when_its_port_is_taken(capsys: pytest.CaptureF
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert exit_code("fake-telegram", "--port", str(taken.getsockname()[1])) == 2
     assert "choose another with --port" in capsys.readouterr().err
+
+
+def test_a_data_folder_that_cannot_be_made_is_named_with_its_setting(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LONGWAVE_HOME", "/dev/null/folder")
+    assert failures.report(NotADirectoryError(20, "Not a directory", "/dev/null/folder")) == 1
+    assert failures.report(FileNotFoundError(2, "No such file", "/elsewhere/people.csv")) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert "Set LONGWAVE_HOME to a folder that you may write to" in first
+    assert second == "Error: No such file (/elsewhere/people.csv)"
+
+
+def test_before_the_first_up_a_command_says_what_to_do_and_logs_nothing(tmp_path: Path) -> None:
+    python("-m longwave contacts lists", tmp_path)
+    add = "from longwave.senders import senders; senders.add('memory', 'shop', 'secret')"
+    code = f"import longwave; longwave.setup(); {add}"
+    environ = {"PATH": "/usr/bin:/bin", "PYTHONPATH": "src", "LONGWAVE_HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=environ, check=True)
+    sent = python("-m longwave send --sender shop --to a --text hi", tmp_path)
+    assert sent.returncode == 0
+    assert sent.stdout.endswith("will send it.\n")
+    assert sent.stderr.splitlines() == [
+        "Nothing is running that would send it: start `longwave up` in another terminal."
+    ]

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
 from longwave import database as databases_
 from longwave.config import Config
@@ -134,3 +135,16 @@ def test_a_check_that_breaks_is_a_finding_and_the_others_go_on(
     assert found["free disk"].verdict == "fail"
     assert "ZeroDivisionError" in found["free disk"].found
     assert "database" in found
+
+
+def test_a_driver_that_is_not_installed_is_a_finding_with_its_remedy(
+    current: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> None:
+        raise ImproperlyConfigured("Error loading psycopg2 or psycopg module")
+
+    monkeypatch.setattr(doctor.connection, "ensure_connection", missing)
+    monkeypatch.setattr(doctor.schema, "pending", missing)
+    findings = {finding.check: finding for finding in doctor.examine(current, up_lock=current.home / "lock")}
+    assert "longwave[postgres]" in findings["database"].remedy
+    assert "senders" not in findings
