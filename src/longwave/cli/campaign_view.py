@@ -142,9 +142,10 @@ def _grid(batches: list[dict[str, Any]]) -> Text:
 def print_list(rows: list[tuple[Campaign, report.Progress]]) -> None:
     """One line a campaign; a narrow terminal gets the columns that matter most."""
     console = Console(highlight=False)
-    width = console.width if console.is_terminal or "COLUMNS" in os.environ else UNBOUND
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(highlight=False, width=UNBOUND)
     headings = ["id", "name", "state", "sent", "recipients"]
-    if width >= WIDE:
+    if console.width >= WIDE:
         headings = ["id", "name", "sender", "state", "recipients", "sent", "pending", "reason"]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
@@ -164,7 +165,7 @@ def print_list(rows: list[tuple[Campaign, report.Progress]]) -> None:
             "reason": now.reason,
         }
         table.add_row(*(Text(cells[heading]) for heading in headings))
-    console.print(table, width=width, crop=False)
+    console.print(table)
 
 
 def print_report(document: dict[str, Any]) -> None:

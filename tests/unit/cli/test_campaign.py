@@ -164,6 +164,15 @@ def test_a_list_keeps_whole_numbers_and_states_on_a_narrow_terminal(
     assert max(len(line) for line in narrow.splitlines()) <= 40
 
 
+def test_a_list_in_a_pipe_keeps_a_reason_on_one_line(
+    draft: str, run: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    reason = "its time passed 120 min before anything was running; resume or cancel it"
+    Campaign.objects.update(state="paused", reason=reason)
+    assert reason in run("campaign", "list")[1]
+
+
 def test_the_live_view_of_a_paused_campaign_says_how_to_go_on(draft: str) -> None:
     Campaign.objects.update(state="paused", reason="too many [red]failures")
     campaign = lifecycle.get(int(draft))
