@@ -43,7 +43,7 @@ def a_campaign(contacts: int = 5, batch_size: int = 3, **fields: object) -> Camp
 
 
 def everybody(after: int) -> "QuerySet[Contact]":
-    return Contact.objects.filter(channel="memory", pk__gt=after)
+    return Contact.objects.filter(channel="memory", pk__gt=after).order_by("pk")
 
 
 def leased(campaign: Campaign, owner: str = ME) -> tuple[Batch, list[Pending]]:

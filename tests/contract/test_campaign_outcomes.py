@@ -27,7 +27,7 @@ def a_campaign(*addresses: str, **fields: object) -> Campaign:
 
 
 def everybody(after: int) -> "QuerySet[Contact]":
-    return Contact.objects.filter(pk__gt=after)
+    return Contact.objects.filter(pk__gt=after).order_by("pk")
 
 
 def claimed(campaign: Campaign, owner: str = ME) -> tuple[Batch, list[Pending]]:
