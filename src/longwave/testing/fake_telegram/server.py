@@ -171,21 +171,21 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _run(options: Options, on_ready: Callable[[str], None], follow_parent: bool) -> None:
+    parent = os.getppid()  # before it is told that we are there: it may be gone right after
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     server = await serve(options)
     on_ready(server.base_url)
-    watch = asyncio.create_task(_watch_parent(stop)) if follow_parent else None
+    watch = asyncio.create_task(_watch_parent(parent, stop)) if follow_parent else None
     await stop.wait()
     if watch is not None:
         watch.cancel()
     await server.close()
 
 
-async def _watch_parent(stop: asyncio.Event) -> None:
-    parent = os.getppid()
+async def _watch_parent(parent: int, stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     loop.add_reader(sys.stdin.fileno(), _end_at_eof, stop)
     while os.getppid() == parent:
