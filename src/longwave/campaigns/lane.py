@@ -1,15 +1,15 @@
 """A worker's turn at sending a campaign's batches.
 
 Three loops share one event loop: `_fill` reserves slots and claims deliveries for them, half a second ahead at most;
-`_pace` starts each send at its slot; `_keep` writes outcomes down in bulk and keeps the leases. Every talk with the
-database happens in a thread, so that a slow answer never delays a send.
+`_pace` starts each send at its slot; `Records.keep` writes outcomes down in bulk and keeps the leases. Every talk with
+the database happens in a thread, so that a slow answer never delays a send.
 
 What a kill -9 leaves behind: claimed rows stay `sending` until the batch's lease runs out, then the next lane names
 them unknown. That is at most half a second of slots, what was in flight, and a tenth of a second of unwritten outcomes.
 """
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,8 +23,9 @@ from django.db import DatabaseError
 from longwave import database
 from longwave.campaigns import ledger
 from longwave.campaigns.control import Control, Halt
-from longwave.campaigns.models import Campaign, DeliveryState
-from longwave.campaigns.settling import Pending, Settled, release, settle
+from longwave.campaigns.models import Campaign
+from longwave.campaigns.recording import FLUSH, LEASE, OUTAGE, Records
+from longwave.campaigns.settling import Pending, release, settle
 from longwave.channels.base import LEAVING, Connection, Message, Recipient, TemplateError
 from longwave.core import slots
 from longwave.core.outcomes import Outcome, Rejected, SenderBroken, Sent, Throttled, Unknown
@@ -36,12 +37,6 @@ T = TypeVar("T")
 
 TURN = 30.0
 """Seconds after which a lane hands itself on, so that campaigns share the workers."""
-
-LEASE = 10.0
-"""Seconds that a batch stays ours without being renewed."""
-
-LEASE_MARGIN = 1.0
-"""Seconds before the lease's end at which a lane that could not renew it starts nothing any more."""
 
 BLOCK = 250
 """Deliveries claimed at a time when no rate limits them."""
@@ -73,22 +68,13 @@ EARLY_US = 500
 DEBT_DELAY = 0.02
 """Seconds over which late sends are gathered before the schedule is moved for them, once."""
 
-FLUSH = 0.1
-"""Seconds between two writings of outcomes."""
-
 TICK = 0.2
 """Seconds after which any wait looks around again: for a pause, a stop, a new rate."""
 
 HAND_OVER = 1.2
 """Seconds that a stopping worker waits for answers before it calls them unknown."""
 
-OUTAGE = 120.0
-"""Seconds for which outcomes are kept in memory while the database is away."""
-
-FAILURES = (DeliveryState.REJECTED, DeliveryState.FAILED)
-
 _taking = ThreadPoolExecutor(1, "lane-take")
-_recording = ThreadPoolExecutor(1, "lane-record")
 
 
 async def in_taking_thread(work: Callable[[], T]) -> T:
@@ -127,16 +113,13 @@ class Lane:
         self._ends = monotonic() + turn * (1 - 0.1 * work.number)
         self._queue: deque[tuple[float, Pending]] = deque()
         self._rows: deque[Pending] = deque()
-        self._open: Counter[int] = Counter()
-        self._lease_ends = 0.0  # on the clock of job_context.now(), which counts suspended time
-        self._settled: list[Settled] = []
+        self._records = Records(work.campaign_id, work.owner, is_paid=work.is_paid)
         self._in_flight: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
         self._proven = False
         self._paced = False
         self._halt: Halt | None = None
         self._held_until = 0.0
-        self._held_seconds = 0.0
         self._offset = slots.ClockOffset()
         self._hold_key = self._pace_key = ""
         self._tolerance_us = 0
@@ -145,13 +128,12 @@ class Lane:
         self._most_leaving = 1
         self._exhausted = False
         self._looked = 0.0
-        self._is_over = self._is_writing = False
 
     async def run(self) -> Halt:
         """Send until the turn is over, there is nothing left, or something stops it. Leaves nothing `sending`."""
         fill = self._loop.create_task(self._fill())
         pace = self._loop.create_task(self._pace())
-        keep = self._loop.create_task(self._keep())
+        keep = self._loop.create_task(self._records.keep())
         try:
             await asyncio.wait({fill, pace, keep}, return_when=asyncio.FIRST_COMPLETED)
             while fill.done() and self._queue and self._halt is None and not (pace.done() or keep.done()):
@@ -163,9 +145,9 @@ class Lane:
             pace.cancel()
             self._release_queue()
             await self._drain()
-            self._is_over = True
+            self._records.end()
             ended = await asyncio.gather(fill, pace, keep, return_exceptions=True)
-            await self._finish()
+            await self._records.finish()
         for error in ended:
             if isinstance(error, Exception):
                 raise error
@@ -177,23 +159,23 @@ class Lane:
         while monotonic() < self._ends and self._halt is None:
             if self._work.is_stopping():
                 self._halt = Halt("stopping")
-            elif self._open and job_context.now() >= self._lease_ends:
+            elif not self._records.may_send():
                 self._halt = Halt("lost")
             elif self._wants_more():
-                wait = await self._in_thread(_taking, self._take)
+                wait = await self._in_thread(self._take)
                 if self._exhausted:
                     return
                 if wait > 0:
                     await asyncio.sleep(min(wait, TICK))
             elif monotonic() - self._looked > TICK:
-                await self._in_thread(_taking, self._look)
+                await self._in_thread(self._look)
             else:
                 await asyncio.sleep(self._until_needed())
 
     def _wants_more(self) -> bool:
         if self._is_trying():
             # Judged before the next ones leave: bad content must not get a second handful.
-            return not (self._queue or self._in_flight or self._settled or self._is_writing)
+            return not (self._queue or self._in_flight) and self._records.is_written()
         if self._paced and self._is_full():
             return False
         if self._paced and self._queue:
@@ -234,13 +216,11 @@ class Lane:
         batch = ledger.lease_batch(control.campaign, self._work.owner, LEASE)
         if batch is None:
             return False
-        if not self._open:
-            self._lease_ends = asked + LEASE - LEASE_MARGIN
         rows = ledger.load(batch.pk, personal=self._message.is_personal)
         if not rows:
             ledger.close_batch(control.campaign, batch.pk, self._work.owner)
             return True
-        self._open[batch.pk] = len(rows)
+        self._records.opened(batch.pk, len(rows), asked=asked)
         self._rows.extend(rows)
         return True
 
@@ -303,7 +283,7 @@ class Lane:
     def _lose_batch(self, batch_id: int) -> None:
         """Somebody else has the batch: what was claimed of it stays on record, the rest is theirs."""
         log.warning("lane_lost_batch", campaign=self._work.campaign_id, batch=batch_id)
-        self._open[batch_id] -= len(self._rows)
+        self._records.lost(batch_id, len(self._rows))
         self._rows.clear()
 
     # --- sending ------------------------------------------------------------------------------------------------------
@@ -315,11 +295,11 @@ class Lane:
                 continue
             at, row = self._queue[0]
             now = monotonic()
-            if self._halt is not None or now < self._held_until or job_context.now() >= self._lease_ends:
+            if self._halt is not None or now < self._held_until or not self._records.may_send():
                 self._release_queue()
             elif at and (now - at) * 1e6 > slots.MAX_LATE_US:
                 self._queue.popleft()
-                self._settled.append(release(row))
+                self._records.settled.append(release(row))
             elif self._is_full():
                 await self._await_room()
             elif at - now > EARLY_US / 1e6:
@@ -400,7 +380,7 @@ class Lane:
         """Local files travel once, with the first delivery; the others use the ids they got."""
         outcome, media = await self._work.connection.upload(message, recipient)
         if isinstance(outcome, Sent):
-            await self._in_thread(_taking, lambda: self._keep_media(dict(media)))
+            await self._in_thread(lambda: self._keep_media(dict(media)))
         return outcome
 
     def _keep_media(self, media: dict[str, str]) -> None:
@@ -418,15 +398,15 @@ class Lane:
                     self._in_background(lambda: self._hold(retry_after))
             case SenderBroken(reason):
                 self._halt = self._halt or Halt("broken", reason)
-        self._settled.append(settle(row, outcome, resend_unknown=self._work.resend_unknown))
+        self._records.settled.append(settle(row, outcome, resend_unknown=self._work.resend_unknown))
 
     def _hold(self, seconds: float) -> None:
-        self._held_seconds += pacing.hold(self._hold_key, seconds, "the provider asked to wait")
+        self._records.held(pacing.hold(self._hold_key, seconds, "the provider asked to wait"))
 
     def _release_queue(self) -> None:
         while self._queue:  # one by one: the taking thread may be adding to it
             _, row = self._queue.popleft()
-            self._settled.append(release(row))
+            self._records.settled.append(release(row))
 
     async def _drain(self) -> None:
         """Wait for the answers in flight: for all of them at a turn's end, shortly when the worker stops."""
@@ -439,74 +419,10 @@ class Lane:
                     for task in self._in_flight:
                         task.cancel()
 
-    # --- writing down -------------------------------------------------------------------------------------------------
+    # --- asking the database ------------------------------------------------------------------------------------------
 
-    async def _keep(self) -> None:
-        renewed = monotonic()
-        while not self._is_over:
-            await asyncio.sleep(FLUSH)
-            await self._flush()
-            if monotonic() - renewed > LEASE / 5:
-                renewed = monotonic()
-                await self._renew()
-
-    async def _flush(self) -> None:
-        settled, self._settled = self._settled, []
-        held, self._held_seconds = self._held_seconds, 0.0
-        if settled or held:
-            self._is_writing = True
-            await self._in_thread(_recording, lambda: self._record(settled, held))
-            self._is_writing = False
-
-    def _record(self, settled: list[Settled], held: float) -> None:
-        campaign_id = self._work.campaign_id
-        database.persist(lambda: ledger.record(campaign_id, settled, held), give_up_after=OUTAGE)
-        for item in settled:
-            self._open[item.batch_id] -= 1
-        if self._work.is_paid or any(s.state in FAILURES for s in settled):
-            database.persist(lambda: Control.judge(campaign_id), give_up_after=OUTAGE)
-        # A copy, made at once: the taking thread adds batches to it.
-        for batch_id in [
-            b for b, count in list(self._open.items()) if count <= 0 and not self._is_current(b)
-        ]:
-            del self._open[batch_id]
-            self._close(batch_id)
-
-    def _is_current(self, batch_id: int) -> bool:
-        try:
-            return self._rows[0].batch_id == batch_id
-        except IndexError:  # not asked first: the taking thread empties it meanwhile
-            return False
-
-    def _close(self, batch_id: int) -> None:
-        def close() -> None:
-            campaign = Campaign.objects.get(pk=self._work.campaign_id)
-            ledger.close_batch(campaign, batch_id, self._work.owner)
-
-        database.persist(close, give_up_after=OUTAGE)
-
-    async def _renew(self) -> None:
-        asked = job_context.now()
-        batches = list(self._open)
-        if not batches:
-            return
-
-        def renew() -> int:
-            return database.persist(
-                lambda: ledger.renew(batches, self._work.owner, LEASE), give_up_after=OUTAGE
-            )
-
-        if await self._in_thread(_recording, renew) == len(batches):
-            self._lease_ends = asked + LEASE - LEASE_MARGIN
-
-    async def _finish(self) -> None:
-        """Write down the last outcomes and give every batch back."""
-        await self._flush()
-        for batch_id in list(self._open):
-            await self._in_thread(_recording, partial(self._close, batch_id))
-
-    def _in_thread(self, thread: ThreadPoolExecutor, work: Callable[[], T]) -> "asyncio.Future[T]":
-        return self._loop.run_in_executor(thread, work)
+    def _in_thread(self, work: Callable[[], T]) -> "asyncio.Future[T]":
+        return self._loop.run_in_executor(_taking, work)
 
     def _in_background(self, work: Callable[[], object]) -> None:
         """Do it in the taking thread; an error is logged, and stops nothing."""
@@ -517,4 +433,4 @@ class Lane:
             except Exception:
                 log.exception("lane_background_failed", campaign=self._work.campaign_id)
 
-        self._in_thread(_taking, attempt)
+        self._in_thread(attempt)

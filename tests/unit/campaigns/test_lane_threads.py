@@ -9,7 +9,7 @@ import pytest
 from django.db import OperationalError, connections
 
 from longwave.campaigns import lane as lanes
-from longwave.campaigns import ledger, lifecycle, preparing
+from longwave.campaigns import ledger, lifecycle, preparing, recording
 from longwave.campaigns.control import Halt
 from longwave.campaigns.lane import Lane, Work
 from longwave.campaigns.models import Campaign, Delivery
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("sqlite", "_own_connections")
 @pytest.fixture
 def _own_connections() -> Iterator[None]:
     yield
-    for thread in (lanes._taking, lanes._recording):
+    for thread in (lanes._taking, recording._recording):
         thread.submit(_forget_connection).result()
 
 
@@ -72,7 +72,7 @@ def test_rows_claimed_while_the_queue_is_given_back_are_not_lost(monkeypatch: py
         claiming.start()
         while claiming.is_alive() or lane._queue:
             lane._release_queue()
-        return [item.delivery_id for item in lane._settled]
+        return [item.delivery_id for item in lane._records.settled]
 
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
