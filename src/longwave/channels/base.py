@@ -50,6 +50,10 @@ class AccountRefused(LongwaveError):
     """The provider does not accept these credentials, or cannot be reached; the message says which."""
 
 
+class ProviderAway(AccountRefused):
+    """The provider cannot be reached: nothing is known about the credentials."""
+
+
 class TemplateError(LongwaveError):
     """A template failed for one recipient: a missing attribute, or too much work."""
 

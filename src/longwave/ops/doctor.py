@@ -220,12 +220,16 @@ def _senders(current: Config) -> Iterator[Finding]:
 
 async def _sender(sender: Any) -> list[Finding]:
     from longwave import channels
+    from longwave.channels.base import ProviderAway
     from longwave.senders import senders
 
     name = f"sender {sender.name}"
     try:
         account = senders.account(sender)
         identity = await channels.get(sender.channel).identify(account)
+    except ProviderAway as error:
+        found, _, remedy = scrub(str(error)).partition("; ")
+        return [Finding(name, "fail", found, remedy)]
     except LongwaveError as error:
         return [Finding(name, "fail", scrub(str(error)), _sender_remedy(sender))]
     if sender.status != "active":
@@ -239,7 +243,7 @@ async def _sender(sender: Any) -> list[Finding]:
 
 def _sender_remedy(sender: Any) -> str:
     if sender.base_url:
-        return f"see that {sender.base_url} runs and knows this token"
+        return f"see that {sender.base_url} is a Bot API server, and knows this token"
     return f"if the token was revoked, give the new one: longwave sender enable {sender.name} --token-stdin"
 
 

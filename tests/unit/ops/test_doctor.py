@@ -117,7 +117,8 @@ def test_a_server_that_is_away_fails(current: Config, sender: Sender) -> None:
     sender.save()
     finding = examine(current)["sender news"]
     assert finding.verdict == "fail"
-    assert "http://127.0.0.1:1" in finding.remedy
+    assert finding.found == "http://127.0.0.1:1 refuses connections"
+    assert "see that the server runs" in finding.remedy
 
 
 def test_a_sender_marked_broken_that_answers_again_is_a_warning(current: Config, sender: Sender) -> None:

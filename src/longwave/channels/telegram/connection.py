@@ -17,10 +17,11 @@ import orjson
 from multidict import CIMultiDict
 from yarl import URL
 
-from longwave.channels.base import LEAVING, Account, AccountRefused, Message, Recipient
+from longwave.channels.base import LEAVING, Account, AccountRefused, Message, ProviderAway, Recipient
 from longwave.channels.telegram import content as contents
 from longwave.channels.telegram.errors import classify
 from longwave.channels.telegram.message import TelegramMessage
+from longwave.channels.telegram.unreachable import explain, remedy
 from longwave.core.outcomes import Outcome, Rejected, Retry, Sent, Unknown
 
 SERVER = "https://api.telegram.org"
@@ -109,7 +110,7 @@ class TelegramConnection:
 
     async def call(self, method: str, params: Mapping[str, Any]) -> Any:
         """The result of any method that sends nothing. Raises AccountRefused with the reason."""
-        refusal = f"{server_of(self._account)} cannot be reached"
+        refusal: AccountRefused
         try:
             async with self._session.post(
                 self._url(method), data=orjson.dumps(params), headers=_JSON, allow_redirects=False
@@ -118,13 +119,13 @@ class TelegramConnection:
                 body = await _read(response)
         except Exception as error:
             # Raised outside of this block: aiohttp's error, and the URL in it, must not become its context.
-            refusal += f" ({self._scrub(error)}); check the network and the base URL"
+            refusal = ProviderAway(self._why_away(error))
         else:
             answer = _loads(body)
             if answer is not None and answer.get("ok") is True:
                 return answer.get("result")
-            refusal = _refusal(status, answer, self._account)
-        raise AccountRefused(refusal)
+            refusal = AccountRefused(_refusal(status, answer, self._account))
+        raise refusal
 
     async def close(self) -> None:
         """Close every connection. Closing twice is harmless."""
@@ -139,15 +140,25 @@ class TelegramConnection:
         if self._session.closed:
             return Retry("the connection was closed on our side before the request left")
         if _was_not_written(error):
-            return Retry(f"nothing was sent: {self._scrub(error)}")
+            return Retry(f"nothing was sent: {self._what_happened(error)}")
         if isinstance(error, asyncio.TimeoutError):
             return Unknown("no answer in time")
         if isinstance(error, _AnswerTooLong):
             return Unknown(str(error))
-        return Unknown(f"the connection broke after the request left: {self._scrub(error)}")
+        return Unknown(f"the request left, then {self._what_happened(error)}")
 
-    def _scrub(self, error: BaseException) -> str:
-        return scrub(f"{type(error).__name__}: {error}".rstrip(": "), self._account.secret)
+    def _what_happened(self, error: BaseException) -> str:
+        """The address and what is wrong with it. Nothing of the error's own text, which has the URL with the token."""
+        return f"{self._server} {explain(error).what}"
+
+    def _why_away(self, error: BaseException) -> str:
+        fault = explain(error)
+        advice = remedy(fault, is_own_server=bool(self._account.base_url))
+        return f"{self._server} {fault.what}; {advice}"
+
+    @property
+    def _server(self) -> str:
+        return scrub(server_of(self._account), self._account.secret)
 
 
 class _Connector(aiohttp.TCPConnector):

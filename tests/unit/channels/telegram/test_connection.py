@@ -377,7 +377,9 @@ async def test_identify_says_who_the_bot_is():
         (said(404, description="Not Found"), "base URL"),
         (http(200, b"<html>", "text/html"), "does not answer like a Bot API server"),
         (said(429, description="Too Many Requests: retry after 3"), "retry after 3"),
-        (b"", "cannot be reached"),
+        (b"", "closed the connection without an answer"),
+        (b"garbage\r\n\r\n", "does not answer in HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n" + b'{"ok":', "broke off in the middle"),
     ],
 )
 async def test_a_refused_account_says_why_and_not_who(raw: bytes, words: str):
@@ -405,6 +407,7 @@ async def test_the_token_is_in_no_reason_no_repr_and_no_log(caplog: pytest.LogCa
         aiohttp.InvalidURL(f"http://x/bot{TOKEN}/sendMessage"),
         aiohttp.ClientPayloadError(f"http://x/bot{TOKEN.replace(':', '%3A')}/sendMessage"),
         aiohttp.ClientOSError(32, f"Can not write request body for http://x/bot{TOKEN}/sendMessage"),
+        RuntimeError(f"http://x/bot{TOKEN}/sendMessage"),
     ]
     reasons = [connection._failed(error).reason for error in errors]
     message = text()
@@ -412,7 +415,7 @@ async def test_the_token_is_in_no_reason_no_repr_and_no_log(caplog: pytest.LogCa
     await connection.close()
     for shown in [*reasons, repr(account), repr(connection), caplog.text]:
         assert "AAFabc" not in shown
-    assert "bot<token>/sendMessage" in reasons[0]
+    assert reasons[-1] == "nothing was sent: http://127.0.0.1:1 refuses connections"
 
 
 def test_scrubbing_finds_other_tokens_too():
