@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from django.db import transaction
+
 from longwave import channels
 from longwave.campaigns import checks, lifecycle, preparing
 from longwave.campaigns.ledger import template_fields
@@ -101,7 +103,10 @@ def preview(campaign: Campaign) -> list[Problem]:
 
 
 def test(campaign: Campaign, addresses: Sequence[str]) -> list[int]:
-    """Send it now, as it stands, to a few chats; the jobs' ids. Their attributes fill its templates."""
+    """Send it now, as it stands, to a few chats; the jobs' ids. Their attributes fill its templates.
+
+    Raises InvalidInput when it is wrong for one of them; nobody gets it then.
+    """
     checks.ready_to_start(campaign)
     if not addresses:
         raise InvalidInput(Problem("to", [], "name at least one chat to send the test to"))
@@ -109,10 +114,11 @@ def test(campaign: Campaign, addresses: Sequence[str]) -> list[int]:
         c.address: c for c in Contact.objects.filter(channel=campaign.sender.channel, address__in=addresses)
     }
     jobs = []
-    for address in addresses:
-        contact = known.get(address)
-        fields = dict(recipient_of(contact).fields) if contact else {"address": address}
-        jobs.append(notify(campaign.sender, address, campaign.content, fields).id)
+    with transaction.atomic():
+        for address in addresses:
+            contact = known.get(address)
+            fields = dict(recipient_of(contact).fields) if contact else {"address": address}
+            jobs.append(notify(campaign.sender, address, campaign.content, fields).id)
     return jobs
 
 

@@ -107,6 +107,13 @@ def test_where_nothing_runs_a_test_is_queued_and_the_next_step_said(draft: str, 
     assert "longwave up" in err
 
 
+def test_a_test_that_is_wrong_for_one_chat_is_sent_to_none(draft: str, run: CommandLine) -> None:
+    code, _, err = run("campaign", "test", draft, "--to", "a", "--to", "stranger")
+    assert code == 2
+    assert "name" in err
+    assert not Job.objects.exists()
+
+
 def test_test_says_what_became_of_every_message(
     draft: str, run: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
