@@ -12,7 +12,7 @@ from longwave.channels.telegram.entities import Entity
 from longwave.channels.telegram.keyboard import Keyboard
 from longwave.channels.telegram.media import Media
 
-ParseMode = Literal["HTML", "MarkdownV2", "Markdown"]
+ParseMode = Literal["HTML", "MarkdownV2"]
 
 
 class LinkPreview(Struct, frozen=True, omit_defaults=True, kw_only=True):

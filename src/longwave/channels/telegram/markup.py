@@ -1,4 +1,8 @@
-"""Telegram's three markups: parsed as Telegram does it, and escaping for text that is not meant as markup."""
+"""Telegram's markups: parsed as Telegram does it, and escaping for text that is not meant as markup.
+
+Messages may be written in HTML or MarkdownV2. The legacy "Markdown" is only parsed, for the fake Telegram: inside
+its entities nothing can be escaped, so a contact's name with an underscore would break the message.
+"""
 
 import re
 from collections.abc import Callable
@@ -14,7 +18,6 @@ __all__ = [
     "MarkupError",
     "Parsed",
     "escape_html",
-    "escape_markdown",
     "escape_markdown_v2",
     "parse_html",
     "parse_markdown",
@@ -24,7 +27,6 @@ __all__ = [
 
 _HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"})
 _RESERVED = re.compile(r"([_*\[\]()~`>#+\-=|{}.!\\])")
-_LEGACY_RESERVED = re.compile(r"([_*`\[])")
 
 
 def escape_html(text: str) -> str:
@@ -37,24 +39,14 @@ def escape_markdown_v2(text: str) -> str:
     return _RESERVED.sub(r"\\\1", text)
 
 
-def escape_markdown(text: str) -> str:
-    """`text` so that the legacy parse_mode "Markdown" shows it as it stands, outside of an entity.
-
-    Inexact by that markup's design: inside an entity nothing can be escaped, and a backslash has no escape.
-    """
-    return _LEGACY_RESERVED.sub(r"\\\1", text)
-
-
 PARSERS: dict[str, Callable[[str], Parsed]] = {
     "html": parse_html,
     "markdownv2": parse_markdown_v2,
-    "markdown": parse_markdown,
 }
 """Parser by parse mode in lower case; Telegram does not care about the case of a parse mode."""
 
 ESCAPES: dict[str, Callable[[str], str]] = {
     "html": escape_html,
     "markdownv2": escape_markdown_v2,
-    "markdown": escape_markdown,
 }
 """Escaping by parse mode in lower case."""

@@ -238,13 +238,20 @@ def test_parse_refuses_and_names_the_field(data: object, field: str) -> None:
         ("", None, False),
         (r"\." * 4096, "MarkdownV2", True),
         ("Hi.", "MarkdownV2", False),
-        ("snake_case", "Markdown", False),
+        ("snake_case", "MarkdownV2", False),
         ("snake_case", None, True),
     ],
     ids=lambda value: str(value)[:12],
 )
 def test_length_counts_what_is_left_after_markup(text: str, mode: str | None, fits: bool) -> None:
     assert refused({"kind": "text", "text": text, "parse_mode": mode}).keys() == (set() if fits else {"text"})
+
+
+def test_the_legacy_markdown_is_refused_with_what_to_use() -> None:
+    _, problems = parsed_or_problems({"kind": "text", "text": "*hi*", "parse_mode": "Markdown"})
+    assert [str(problem) for problem in problems] == [
+        "parse_mode = 'Markdown': must be one of HTML, MarkdownV2"
+    ]
 
 
 def test_captions_are_shorter_and_may_be_empty() -> None:
@@ -649,7 +656,7 @@ OPTIONS = st.fixed_dictionaries(
         "silent": st.booleans(),
         "topic_id": NUMBERS,
         "keyboard": st.lists(st.lists(BUTTONS, max_size=2), max_size=2),
-        "parse_mode": st.sampled_from([None, "HTML", "MarkdownV2", "Markdown"]),
+        "parse_mode": st.sampled_from([None, "HTML", "MarkdownV2"]),
         "entities": st.lists(
             st.fixed_dictionaries(
                 {"type": TEXT, "offset": NUMBERS, "length": NUMBERS}, optional={"url": TEXT}
