@@ -12,13 +12,14 @@ from longwave.campaigns.models import (
     Bucket,
     Campaign,
     CampaignState,
+    Charted,
     Delivery,
     DeliveryState,
     ErrorTally,
 )
-from longwave.campaigns.settling import Pending, Settled, release, settle
+from longwave.campaigns.settling import STOPPED, Pending, Settled, release, settle
 from longwave.contacts.models import Contact
-from longwave.core.outcomes import Gone, Rejected, Retry, Sent, Unknown
+from longwave.core.outcomes import Gone, Outcome, Rejected, Retry, SenderBroken, Sent, Throttled, Unknown
 from longwave.senders.models import Sender
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -135,6 +136,37 @@ def test_outcomes_are_written_with_counters_buckets_and_tallies() -> None:
         ("rejected", "bad"): 1,
     }
     assert Contact.objects.get(address=rows[1].address).status == "gone"
+
+
+def test_charts_tell_a_provider_that_never_answered_from_a_worker_that_died() -> None:
+    campaign = a_campaign(contacts=6)
+    _, rows = claimed(campaign)
+    ledger.record(campaign.pk, [settle(rows[0], Unknown("no answer in time")), settle(rows[1], STOPPED)])
+    Batch.objects.filter(state="leased").update(lease_until=Now())
+    leased(campaign, OTHER)
+
+    assert {b.outcome: b.count for b in Bucket.objects.all()} == {"unknown": 1, "orphaned": 2}
+    assert Batch.objects.get(number=1).unknown == 3
+
+
+@pytest.mark.parametrize(
+    ("outcome", "label"),
+    [
+        (Retry("502"), "retried"),
+        (Retry("upgraded", address="-1007"), "moved"),
+        (Throttled(3.0), "throttled"),
+        (SenderBroken("revoked"), None),
+    ],
+)
+def test_what_is_tried_again_is_charted_and_no_outcome(outcome: Outcome, label: str | None) -> None:
+    campaign = a_campaign(contacts=1)
+    batch, rows = claimed(campaign)
+
+    ledger.record(campaign.pk, [settle(rows[0], outcome)])
+
+    assert {b.outcome: b.count for b in Bucket.objects.all()} == ({label: 1} if label else {})
+    batch.refresh_from_db()
+    assert sum(getattr(batch, name) for name in ledger.COUNTED) == 0
 
 
 def test_recording_twice_counts_once() -> None:
@@ -338,4 +370,6 @@ def test_a_retry_that_is_due_is_loaded() -> None:
 def test_settled_lines_name_the_claim_they_belong_to() -> None:
     row = Pending(id=1, batch_id=2, contact_id=3, address="4", attempt=5, tries=0)
 
-    assert settle(row, Sent("m")) == Settled(1, 2, 3, 6, DeliveryState.SENT, message_id="m")
+    assert settle(row, Sent("m")) == Settled(
+        1, 2, 3, 6, DeliveryState.SENT, message_id="m", label=Charted.SENT
+    )

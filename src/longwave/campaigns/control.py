@@ -1,6 +1,7 @@
 """What a lane must know while it sends: whether it may go on, how fast, and when the campaign has to stop itself."""
 
 from collections import defaultdict
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,13 +9,16 @@ from django.db.models import Sum
 
 from longwave.campaigns import checks, lifecycle
 from longwave.campaigns.ledger import BUCKET_SECONDS
-from longwave.campaigns.models import Batch, Bucket, Campaign, CampaignState, DeliveryState, ErrorTally
+from longwave.campaigns.models import Batch, Bucket, Campaign, CampaignState, Charted, ErrorTally
 from longwave.core import breaker
 from longwave.core.errors import Conflict
 from longwave.core.slots import Rate
 from longwave.senders.models import Sender, SenderStatus
 from longwave.senders.notify import notify_admins
 from longwave.senders.senders import limits, mark_broken
+
+FAILURES = (Charted.REJECTED, Charted.FAILED, Charted.UNKNOWN)
+"""What the failure rate counts. Not what a crash or a stop on our side left unknown."""
 
 BUCKETS_READ = 600
 """Chart rows the breaker looks back over: at one outcome a second, twenty times its window."""
@@ -87,18 +91,19 @@ def break_sender(sender: Sender, reason: str) -> None:
 
 
 def _why_stop(campaign: Campaign) -> str | None:
-    tallies = ErrorTally.objects.filter(campaign=campaign).order_by("-count")
-    refusals = {t.text: t.count for t in tallies if t.outcome == DeliveryState.REJECTED}
+    refusals = dict(
+        ErrorTally.objects.filter(campaign=campaign, outcome=Charted.REJECTED).values_list("text", "count")
+    )
     sent = Batch.objects.filter(campaign=campaign).aggregate(n=Sum("sent"))["n"] or 0
     condemned = breaker.condemned_at_opening(sent, refusals)
     newest_first = _newest_first(campaign)
-    is_new = sum(tally.failures for tally in newest_first) >= breaker.OPENING_ERRORS
-    if condemned is not None and is_new:
+    new_refusals = sum(counts.get(Charted.REJECTED, 0) for _, counts in newest_first)
+    if condemned is not None and new_refusals >= breaker.OPENING_ERRORS:
         return f"the first {breaker.OPENING_ERRORS} sends were all refused: {condemned}"
-    rate = breaker.verdict(newest_first, campaign.failure_limit)
+    rate = breaker.verdict([_tally(counts) for _, counts in newest_first], campaign.failure_limit)
     if rate is not None:
-        commonest = [f"{t.text} ({t.count}×)" for t in tallies if t.outcome in FAILURES][:3]
-        return f"{rate:.0%} of the latest sends failed (limit {campaign.failure_limit:.0%}): {'; '.join(commonest)}"
+        limit = f"{campaign.failure_limit:.0%}"
+        return f"{rate:.0%} of the latest sends failed (limit {limit}): {_commonest(campaign, FAILURES)}"
     if campaign.paid and campaign.stars_budget is not None and stars_spent(campaign) >= campaign.stars_budget:
         return f"the budget of {campaign.stars_budget} Stars is spent"
     return None
@@ -106,18 +111,23 @@ def _why_stop(campaign: Campaign) -> str | None:
 
 def stars_spent(campaign: Campaign) -> float:
     """Stars that its messages have cost so far: in each ten seconds, those above the free rate."""
-    sent = Bucket.objects.filter(campaign=campaign, outcome=DeliveryState.SENT).values_list(
-        "count", flat=True
-    )
+    sent = Bucket.objects.filter(campaign=campaign, outcome=Charted.SENT).values_list("count", flat=True)
     free = checks.FREE_RATE * BUCKET_SECONDS
     return sum(max(0.0, count - free) for count in sent) * checks.STARS_PER_MESSAGE
 
 
-FAILURES = (DeliveryState.REJECTED, DeliveryState.FAILED)
+def _commonest(campaign: Campaign, labels: Collection[str]) -> str:
+    tallies = ErrorTally.objects.filter(campaign=campaign, outcome__in=labels).order_by("-count")[:3]
+    return "; ".join(f"{tally.text} ({tally.count}×)" for tally in tallies)
 
 
-def _newest_first(campaign: Campaign) -> list[breaker.Tally]:
-    """What the breaker counts, per ten seconds, latest first.
+def _tally(counts: Mapping[str, int]) -> breaker.Tally:
+    failures = sum(counts.get(label, 0) for label in FAILURES)
+    return breaker.Tally(failures, failures + counts.get(Charted.SENT, 0))
+
+
+def _newest_first(campaign: Campaign) -> list[tuple[int, dict[str, int]]]:
+    """What the breaker counts, per ten seconds, latest first: `at` and how often each label came.
 
     After a resume only what came since: what led to the pause has been judged already.
     """
@@ -128,8 +138,4 @@ def _newest_first(campaign: Campaign) -> list[breaker.Tally]:
     for row in rows[:BUCKETS_READ]:
         known = judged.get(row.outcome, 0) if judged and row.at == judged["at"] else 0
         by_time[row.at][row.outcome] = row.count - known
-    found = []
-    for at in sorted(by_time, reverse=True):
-        failures = sum(by_time[at].get(state, 0) for state in FAILURES)
-        found.append(breaker.Tally(failures, failures + by_time[at].get(DeliveryState.SENT, 0)))
-    return found
+    return sorted(by_time.items(), reverse=True)

@@ -23,6 +23,7 @@ from longwave.campaigns.models import (
     Bucket,
     Campaign,
     CampaignState,
+    Charted,
     Delivery,
     DeliveryState,
 )
@@ -140,7 +141,7 @@ def orphan(campaign: Campaign, batch_id: int) -> int:
     )
     if count:
         recount(batch_id)
-        _add_buckets(campaign.pk, {DeliveryState.UNKNOWN: count})
+        _add_buckets(campaign.pk, {Charted.ORPHANED: count})
     return count
 
 
@@ -316,12 +317,12 @@ def record(campaign_id: int, settled: Sequence[Settled], held_seconds: float = 0
         by_batch: dict[int, list[Settled]] = defaultdict(list)
         for item in settled:
             by_batch[item.batch_id].append(item)
-        landed: Counter[str] = Counter()
+        charted: Counter[str] = Counter()
         written: list[Settled] = []
         for batch_id, items in sorted(by_batch.items()):
-            landed += _record_batch(batch_id, items, written)
+            charted += _record_batch(batch_id, items, written)
         _mark_contacts(settled)
-        _add_buckets(campaign_id, landed)
+        _add_buckets(campaign_id, charted)
         _add_tallies(campaign_id, written)
         if held_seconds:
             first = Batch.objects.filter(campaign_id=campaign_id, number=1)
@@ -329,13 +330,14 @@ def record(campaign_id: int, settled: Sequence[Settled], held_seconds: float = 0
 
 
 def _record_batch(batch_id: int, items: Iterable[Settled], written: list[Settled]) -> "Counter[str]":
-    """Write the rows of one batch; how many landed in each counted state. Groups that landed go to `written`."""
-    groups: dict[tuple[str, int], list[Settled]] = defaultdict(list)
+    """Write the rows of one batch; how many landed, by label. Groups that landed go to `written`."""
+    groups: dict[tuple[str, int, Charted | None], list[Settled]] = defaultdict(list)
     for item in items:
-        groups[item.state, item.tried].append(item)
+        groups[item.state, item.tried, item.label].append(item)
     landed: Counter[str] = Counter()
+    charted: Counter[str] = Counter()
     is_plain = True
-    for (state, tried), group in groups.items():
+    for (state, tried, label), group in groups.items():
         count = _write(state, tried, group, _IN_TIME)
         if count != len(group):
             is_plain = False
@@ -347,11 +349,13 @@ def _record_batch(batch_id: int, items: Iterable[Settled], written: list[Settled
             written += group
         if state in COUNTED:
             landed[state] += count
+        if label is not None:
+            charted[label] += count
     if not is_plain:
         recount(batch_id)
     elif landed:
         Batch.objects.filter(pk=batch_id).update(**{name: F(name) + n for name, n in landed.items()})
-    return landed
+    return charted
 
 
 def _may_reopen(batch_id: int) -> bool:
@@ -385,7 +389,7 @@ def _moved(campaign_id: int, item: Settled) -> Settled:
     try:
         heir = contact_status.move(item.contact_id, item.address)
     except InvalidInput:
-        return structs.replace(item, address=None)  # no address of this channel: a fault like any other
+        return structs.replace(item, address=None, label=Charted.RETRIED)  # a fault like any other
     if heir is None or heir == item.contact_id:
         return item
     is_recipient = Delivery.objects.filter(campaign_id=campaign_id, contact_id=heir).exists()
@@ -393,7 +397,7 @@ def _moved(campaign_id: int, item: Settled) -> Settled:
         return item
     error = f"moved to {item.address}, which {'gets it itself' if is_recipient else 'is not written to'}"
     return structs.replace(
-        item, state=DeliveryState.GONE, tried=0, error=error, label="gone", delay=None, address=None
+        item, state=DeliveryState.GONE, tried=0, error=error, label=Charted.GONE, delay=None, address=None
     )
 
 
@@ -437,9 +441,9 @@ def bucket_now(campaign_id: int) -> dict[str, int]:
     return {"at": at, **dict(counts)}
 
 
-def _add_buckets(campaign_id: int, landed: Mapping[str, int]) -> None:
+def _add_buckets(campaign_id: int, charted: Mapping[str, int]) -> None:
     at = int(time.time()) // BUCKET_SECONDS
-    rows = [(campaign_id, at, str(outcome), count) for outcome, count in landed.items() if count]
+    rows = [(campaign_id, at, str(label), count) for label, count in charted.items() if count]
     _add("longwave_bucket", "campaign_id, at, outcome", rows)
 
 

@@ -152,8 +152,25 @@ class Delivery(models.Model):
         constraints = [models.UniqueConstraint(fields=["campaign", "contact_id"], name="lw_delivery_once")]
 
 
+class Charted(models.TextChoices):
+    """As what one answer is counted in buckets and error tallies. Not all of them end a delivery."""
+
+    SENT = "sent", "accepted by the provider"
+    GONE = "gone", "the contact cannot be reached"
+    REJECTED = "rejected", "refused for its content"
+    FAILED = "failed", "the last of its passing faults"
+    RETRIED = "retried", "a passing fault; tried again later"
+    UNKNOWN = "unknown", "the request left and was never answered"
+    ORPHANED = "orphaned", "unknown as well, but our side died, not the provider's"
+    MOVED = "moved", "the contact has another address; tried again there"
+    THROTTLED = "throttled", "the provider asked to wait"
+
+
 class Bucket(models.Model):
-    """Outcomes of a campaign in ten seconds: what the breaker and every chart read. `at` is unix time / 10."""
+    """Answers to a campaign in ten seconds, by `Charted`: what the breaker and every chart read.
+
+    `at` is unix time / 10.
+    """
 
     campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, db_index=False)
     at = models.BigIntegerField()
@@ -166,7 +183,7 @@ class Bucket(models.Model):
 
 
 class ErrorTally(models.Model):
-    """How often a campaign met one error text."""
+    """How often a campaign met one error text, by `Charted`. It stays when the delivery is tried again and sent."""
 
     campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, db_index=False)
     outcome = models.CharField(max_length=10)

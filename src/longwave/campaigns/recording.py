@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from longwave import database
 from longwave.campaigns import ledger
-from longwave.campaigns.control import Control
-from longwave.campaigns.models import Campaign, DeliveryState
+from longwave.campaigns.control import FAILURES, Control
+from longwave.campaigns.models import Campaign
 from longwave.campaigns.settling import Settled
 from longwave.jobs import job_context
 
@@ -29,8 +29,6 @@ FLUSH = 0.1
 
 OUTAGE = 120.0
 """Seconds for which outcomes are kept in memory while the database is away."""
-
-FAILURES = (DeliveryState.REJECTED, DeliveryState.FAILED)
 
 _recording = ThreadPoolExecutor(1, "lane-record")
 
@@ -114,7 +112,7 @@ class Records:
         with self._lock:
             held, self._held_seconds = self._held_seconds, 0.0
         _lasting(lambda: ledger.record(campaign_id, settled, held))
-        if self._is_paid or any(item.state in FAILURES for item in settled):
+        if self._is_paid or any(item.label in FAILURES for item in settled):
             _lasting(lambda: Control.judge(campaign_id))
         for batch_id in self._ended(settled):
             self._close(batch_id)

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from longwave.campaigns.models import DeliveryState
+from longwave.campaigns.models import Charted, DeliveryState
 from longwave.core.outcomes import Gone, Outcome, Rejected, Retry, SenderBroken, Sent, Throttled, Unknown
 
 BACKOFF = (10.0, 60.0, 300.0)
@@ -28,8 +28,8 @@ class Settled(msgspec.Struct, frozen=True):
     """One line for the ledger about a delivery that was claimed.
 
     attempt: the claim it belongs to. state: where the delivery goes; `pending` when it is to be tried again, after
-    `delay` seconds (None is now). tried: 1 when a try was used up. label: under which outcome the error text is
-    counted, None for not at all. address: the contact's new address, when it has moved.
+    `delay` seconds (None is now). tried: 1 when a try was used up. label: as what the answer and its error text are
+    counted, None for not at all: it never left. address: the contact's new address, when it has moved.
     """
 
     delivery_id: int
@@ -40,42 +40,49 @@ class Settled(msgspec.Struct, frozen=True):
     tried: int = 0
     message_id: str | None = None
     error: str | None = None
-    label: str | None = None
+    label: Charted | None = None
     delay: float | None = None
     address: str | None = None
+
+
+STOPPED = Unknown("the worker was stopped before the answer came")
+"""What a stopping worker makes of a request that it cannot wait for: our doing, not the provider's."""
 
 
 def settle(row: Pending, outcome: Outcome, *, resend_unknown: bool = False) -> Settled:
     """What `outcome` makes of a delivery. Throttled and SenderBroken give it back untouched: no try is used up."""
     match outcome:
         case Sent(message_id):
-            return _final(row, DeliveryState.SENT, message_id=message_id[:190])
+            return _final(row, DeliveryState.SENT, Charted.SENT, message_id=message_id[:190])
         case Gone(reason):
-            return _final(row, DeliveryState.GONE, error=_storable(reason), label="gone")
+            return _final(row, DeliveryState.GONE, Charted.GONE, error=_storable(reason))
         case Rejected(reason):
-            return _final(row, DeliveryState.REJECTED, error=_storable(reason), label="rejected")
+            return _final(row, DeliveryState.REJECTED, Charted.REJECTED, error=_storable(reason))
         case Retry(reason, address):
-            return _retry(row, _storable(reason), address)
-        case Unknown(reason) if resend_unknown:
-            return _retry(row, _storable(reason), None)
+            label = Charted.RETRIED if address is None else Charted.MOVED
+            return _retry(row, label, _storable(reason), address)
         case Unknown(reason):
-            return _final(row, DeliveryState.UNKNOWN, error=_storable(reason), label="unknown")
-        case Throttled() | SenderBroken():
+            label = Charted.ORPHANED if outcome == STOPPED else Charted.UNKNOWN
+            if resend_unknown:
+                return _retry(row, label, _storable(reason), None)
+            return _final(row, DeliveryState.UNKNOWN, label, error=_storable(reason))
+        case Throttled():
+            return _final(row, DeliveryState.PENDING, Charted.THROTTLED)
+        case SenderBroken():
             return release(row)
 
 
 def release(row: Pending) -> Settled:
     """A claimed delivery whose request did not leave: pending again, as if it had not been claimed."""
-    return _final(row, DeliveryState.PENDING)
+    return _final(row, DeliveryState.PENDING, None)
 
 
-def _retry(row: Pending, reason: str, address: str | None) -> Settled:
+def _retry(row: Pending, label: Charted, reason: str, address: str | None) -> Settled:
     if row.tries >= len(BACKOFF):
-        return _final(row, DeliveryState.FAILED, tried=1, error=reason, label="failed", address=address)
+        state = DeliveryState.FAILED
+        return _final(row, state, Charted.FAILED, tried=1, error=reason, address=address)
     delay = None if address is not None else BACKOFF[row.tries]
-    return _final(
-        row, DeliveryState.PENDING, tried=1, error=reason, label="retried", delay=delay, address=address
-    )
+    return _final(row, DeliveryState.PENDING, label, tried=1, error=reason, delay=delay, address=address)
 
 
 def _storable(reason: str) -> str:
@@ -84,5 +91,5 @@ def _storable(reason: str) -> str:
     return reason.encode("utf-8", "replace").decode().replace("\0", "\ufffd")[:255]
 
 
-def _final(row: Pending, state: DeliveryState, **rest: Any) -> Settled:
-    return Settled(row.id, row.batch_id, row.contact_id, row.attempt + 1, state, **rest)
+def _final(row: Pending, state: DeliveryState, label: Charted | None, **rest: Any) -> Settled:
+    return Settled(row.id, row.batch_id, row.contact_id, row.attempt + 1, state, label=label, **rest)
