@@ -79,7 +79,7 @@ def read(environ: Mapping[str, str]) -> Config:
             problems.append(Problem(PREFIX + name.upper(), _shown(name, text), str(error)))
             return default
 
-    home = take("home", _home, Path(platformdirs.user_data_dir("longwave", appauthor=False)))
+    home = take("home", _home, _default_home())
     config = Config(
         home=home,
         host=take("host", _text, "127.0.0.1"),
@@ -99,6 +99,17 @@ def read(environ: Mapping[str, str]) -> Config:
 def current() -> Config:
     """The Config of this process, read from the environment at the first call."""
     return read(os.environ)
+
+
+def data_folder() -> Path:
+    """The data folder, for an error about it: also when it, or another setting, keeps `current` from working."""
+    text = _collect(os.environ, []).get("home", "")
+    return _home(text) if text.strip() else _default_home()
+
+
+def shows_tracebacks() -> bool:
+    """Whether LONGWAVE_LOG_LEVEL asks for tracebacks, also when another setting is wrong."""
+    return _collect(os.environ, []).get("log_level", "").strip().upper() == "DEBUG"
 
 
 def broker_socket(config: Config) -> Path:
@@ -153,6 +164,10 @@ def _text(text: str) -> str:
     if not text.strip():
         raise ValueError("is empty; give a value or leave the variable out")
     return text.strip()
+
+
+def _default_home() -> Path:
+    return Path(platformdirs.user_data_dir("longwave", appauthor=False))
 
 
 def _home(text: str) -> Path:

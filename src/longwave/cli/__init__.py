@@ -4,7 +4,6 @@ Exit codes: 0 done; 1 failed, not found or in conflict; 2 bad input; 130 Ctrl-C.
 """
 
 import logging
-import os
 import sys
 from typing import Annotated, Any
 
@@ -130,7 +129,7 @@ def main(args: list[str] | None = None) -> None:
         # Not standalone for scripts: a wrong option should reach them as JSON too, not as a drawn box.
         code = typer.main.get_command(app).main(args, prog_name="longwave", standalone_mode=not as_json)
     except Exception as error:
-        if os.environ.get("LONGWAVE_LOG_LEVEL", "").upper() == "DEBUG" and not failures.is_usage(error):
+        if config.shows_tracebacks() and not failures.is_usage(error):
             raise
         code = failures.report(error, as_json=as_json)
     sys.exit(code if isinstance(code, int) else 0)

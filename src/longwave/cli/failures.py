@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import typer
 
+from longwave import config
 from longwave.core.errors import InvalidInput, LongwaveError
 from longwave.logs import scrub
 
@@ -98,8 +98,8 @@ def _file_sentence(error: OSError) -> str:
     if not error.filename:
         return str(error.strerror)
     said = f"{error.strerror} ({error.filename})"
-    home = Path(os.environ.get("LONGWAVE_HOME") or platformdirs.user_data_dir("longwave", appauthor=False))
+    home = config.data_folder()
     path = Path(os.fsdecode(error.filename)).absolute()
-    if path == (home := home.expanduser().absolute()) or home in path.parents or path in home.parents:
+    if path == home or home in path.parents or path in home.parents:
         return f"the data folder cannot be used: {said}. Set LONGWAVE_HOME to a folder that you may write to."
     return said

@@ -230,6 +230,16 @@ def test_a_data_folder_that_cannot_be_made_is_named_with_its_setting(
     assert second == "Error: No such file (/elsewhere/people.csv)"
 
 
+def test_a_data_folder_named_in_a_file_is_known_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "home").write_text("/dev/null/folder\n")
+    monkeypatch.delenv("LONGWAVE_HOME", raising=False)
+    monkeypatch.setenv("LONGWAVE_HOME_FILE", str(tmp_path / "home"))
+    failures.report(NotADirectoryError(20, "Not a directory", "/dev/null/folder"))
+    assert "Set LONGWAVE_HOME to a folder" in capsys.readouterr().err
+
+
 def test_before_the_first_up_a_command_says_what_to_do_and_logs_nothing(tmp_path: Path) -> None:
     python("-m longwave contacts lists", tmp_path)
     add = "from longwave.senders import senders; senders.add('memory', 'shop', 'secret')"
