@@ -1,19 +1,24 @@
 """When a campaign stops itself: judged by what really got into the ledger."""
 
-import pytest
+import re
 
-from longwave.campaigns import ledger, lifecycle, preparing
+import pytest
+from django.db.models import F
+from msgspec import structs
+
+from longwave.campaigns import ledger, lifecycle, preparing, tending
 from longwave.campaigns.control import Control
-from longwave.campaigns.models import Campaign, CampaignState
+from longwave.campaigns.models import Bucket, Campaign, CampaignState
 from longwave.campaigns.settling import STOPPED, Pending, settle
 from longwave.contacts.models import Contact
-from longwave.core.outcomes import Gone, Outcome, Sent, Unknown
+from longwave.core.outcomes import Gone, Outcome, Retry, Sent, Throttled, Unknown
 from longwave.jobs.models import Job
 from longwave.senders import senders
 from longwave.senders.models import Sender
 
 pytestmark = pytest.mark.usefixtures("database")
 ME, OTHER = "host:1:1:aa:0", "host:2:2:bb:0"
+REFUSED = Retry("connection refused")
 UNANSWERED = Unknown("no answer in time")
 
 
@@ -38,6 +43,13 @@ def claimed(campaign: Campaign, owner: str = ME) -> list[Pending]:
     rows = ledger.load(batch.pk, personal=False)
     assert ledger.claim(batch.pk, owner, rows)
     return rows
+
+
+def claimed_again(rows: list[Pending]) -> list[Pending]:
+    """The second try of the same."""
+    again = [structs.replace(row, attempt=row.attempt + 1, tries=row.tries + 1) for row in rows]
+    assert ledger.claim(rows[0].batch_id, ME, again)
+    return again
 
 
 def record(campaign: Campaign, rows: list[Pending], *outcomes: Outcome) -> None:
@@ -94,3 +106,94 @@ def test_people_who_blocked_the_bot_pause_nothing() -> None:
     Control.judge(campaign.pk)
 
     assert lifecycle.get(campaign.pk).state == CampaignState.RUNNING
+
+
+def ten_seconds_pass(times: int = 1) -> None:
+    """What was charted, and what a resume has judged, is that much older."""
+    Bucket.objects.update(at=F("at") - times)
+    for campaign in Campaign.objects.exclude(judged={}):
+        campaign.judged["at"] -= times
+        campaign.save(update_fields=["judged"])
+
+
+@pytest.mark.parametrize("fault", [REFUSED, UNANSWERED])
+def test_a_provider_that_is_away_pauses_even_the_smallest_campaign_within_half_a_minute(
+    fault: Outcome,
+) -> None:
+    campaign = a_campaign(6)
+    rows = claimed(campaign)
+    record(campaign, rows[:3], fault)
+    ten_seconds_pass()
+    record(campaign, rows[3:], fault)
+    tending.tend()
+    assert lifecycle.get(campaign.pk).state == CampaignState.RUNNING
+
+    ten_seconds_pass(2)
+    tending.tend()
+
+    paused = lifecycle.get(campaign.pk)
+    assert paused.state == CampaignState.PAUSED
+    assert re.match(r"nothing could be sent for (3\d|40) s: ", paused.reason)
+    assert f"{fault.reason} (6×)" in paused.reason  # type: ignore[union-attr]
+    assert told() == [f"Campaign {campaign.pk} (Spring) is paused: {paused.reason}"]
+
+
+@pytest.mark.parametrize("answer", [Sent("1"), Gone("blocked"), Throttled(30.0), Retry("moved", "-1007")])
+def test_a_provider_that_answers_anything_else_is_there(answer: Outcome) -> None:
+    campaign = a_campaign(50)
+    rows = claimed(campaign)
+    record(campaign, rows[:20], REFUSED)
+    ten_seconds_pass()
+    record(campaign, rows[20:40], REFUSED)
+    record(campaign, rows[40:41], answer)
+    ten_seconds_pass(3)
+
+    tending.tend()
+
+    assert lifecycle.get(campaign.pk).state == CampaignState.RUNNING
+
+
+def test_one_blip_pauses_nothing_however_long_its_rows_wait_for_their_next_try() -> None:
+    campaign = a_campaign(50)
+    record(campaign, claimed(campaign), REFUSED)
+    ten_seconds_pass(4)
+
+    tending.tend()
+
+    assert lifecycle.get(campaign.pk).state == CampaignState.RUNNING
+
+
+def test_the_few_whose_every_try_fails_do_not_keep_a_campaign_from_its_end() -> None:
+    campaign = a_campaign(100)
+    rows = claimed(campaign)
+    record(campaign, rows[:91], Sent("1"))
+    ten_seconds_pass()
+    record(campaign, rows[91:], REFUSED)
+    ten_seconds_pass()
+    record(campaign, claimed_again(rows[91:]), REFUSED)
+    assert Bucket.objects.filter(outcome="retried").count() == 2
+    ten_seconds_pass(2)
+
+    tending.tend()
+
+    assert lifecycle.get(campaign.pk).state == CampaignState.RUNNING
+
+
+def test_whoever_resumes_into_a_silence_is_told_again_only_by_what_came_since() -> None:
+    campaign = a_campaign(20)
+    rows = claimed(campaign)
+    record(campaign, rows[:5], REFUSED)
+    ten_seconds_pass()
+    record(campaign, rows[5:10], REFUSED)
+    ten_seconds_pass(2)
+    tending.tend()
+    lifecycle.resume(campaign.pk)
+
+    record(campaign, rows[10:15], REFUSED)
+    ten_seconds_pass(3)
+    tending.tend()
+    assert lifecycle.get(campaign.pk).state == CampaignState.RUNNING
+
+    record(campaign, rows[15:], REFUSED)
+    tending.tend()
+    assert lifecycle.get(campaign.pk).state == CampaignState.PAUSED

@@ -1,5 +1,6 @@
 """What a lane must know while it sends: whether it may go on, how fast, and when the campaign has to stop itself."""
 
+import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,13 @@ from longwave.senders.senders import limits, mark_broken
 
 FAILURES = (Charted.REJECTED, Charted.FAILED, Charted.UNKNOWN)
 """What the failure rate counts. Not what a crash or a stop on our side left unknown."""
+
+FAULTS = (Charted.RETRIED, Charted.FAILED, Charted.UNKNOWN)
+"""What says nothing about the message, but that the provider may be away."""
+
+SILENCE_LOOKED_FOR = 60.0
+"""Seconds of the past in which a silence is looked for. Not longer: the few whose every try fails, minutes apart, are
+the end of a campaign and no silence."""
 
 BUCKETS_READ = 600
 """Chart rows the breaker looks back over: at one outcome a second, twenty times its window."""
@@ -70,6 +78,24 @@ class Control:
         reason = _why_stop(campaign)
         if reason is not None:
             stop(campaign, reason)
+
+
+def judge_silence(campaign: Campaign) -> None:
+    """Pause a running campaign to whose requests nothing came but faults for a while. Also asked while nothing is sent:
+    what met a fault waits for its next try."""
+    began = time.time() - SILENCE_LOOKED_FOR
+    newest_first = [
+        _stretch(at, counts)
+        for at, counts in _newest_first(campaign, since=int(began) // BUCKET_SECONDS)
+        if any(counts.values())
+    ]
+    if sum(stretch.faults for stretch in newest_first) < breaker.OPENING_ERRORS:
+        return
+    sent = Batch.objects.filter(campaign=campaign, sent__gt=0)
+    seconds = breaker.silent_for(newest_first, time.time(), is_proven=sent.exists())
+    if seconds is not None:
+        errors = _commonest(campaign, FAULTS)
+        stop(campaign, f"nothing could be sent for {seconds:.0f} s: {errors}; resume it when that is over")
 
 
 def stop(campaign: Campaign, reason: str) -> None:
@@ -126,12 +152,18 @@ def _tally(counts: Mapping[str, int]) -> breaker.Tally:
     return breaker.Tally(failures, failures + counts.get(Charted.SENT, 0))
 
 
-def _newest_first(campaign: Campaign) -> list[tuple[int, dict[str, int]]]:
+def _stretch(at: int, counts: Mapping[str, int]) -> breaker.Stretch:
+    faults = sum(counts.get(label, 0) for label in FAULTS)
+    answers = sum(counts.values()) - faults - counts.get(Charted.ORPHANED, 0)
+    return breaker.Stretch(at * BUCKET_SECONDS, faults, answers)
+
+
+def _newest_first(campaign: Campaign, since: int = 0) -> list[tuple[int, dict[str, int]]]:
     """What the breaker counts, per ten seconds, latest first: `at` and how often each label came.
 
-    After a resume only what came since: what led to the pause has been judged already.
+    After a resume only what came since: what led to the pause has been judged already. since: the earliest `at`.
     """
-    rows, judged = Bucket.objects.filter(campaign=campaign).order_by("-at"), campaign.judged
+    rows, judged = Bucket.objects.filter(campaign=campaign, at__gte=since).order_by("-at"), campaign.judged
     if judged:
         rows = rows.filter(at__gte=judged["at"])
     by_time: dict[int, dict[str, int]] = defaultdict(dict)

@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from longwave import database
-from longwave.campaigns import lifecycle
+from longwave.campaigns import control, lifecycle
 from longwave.campaigns.models import Batch, BatchState, Campaign, CampaignState, MissedPolicy
 from longwave.core.errors import LongwaveError
 
@@ -48,7 +48,10 @@ def _keep_schedule(campaign: Campaign) -> None:
 
 
 def tend() -> None:
-    """Complete what is done, give every running campaign the lanes it lacks, and the others the job they wait for."""
+    """Complete what is done, give every running campaign the lanes it lacks, and the others the job they wait for.
+
+    A campaign whose provider has gone silent is paused.
+    """
     unfinished = Exists(Batch.objects.filter(campaign=OuterRef("pk"), state__in=UNFINISHED))
     running = Campaign.objects.filter(state=CampaignState.RUNNING).select_related("sender")
     for campaign in running.annotate(is_unfinished=unfinished):
@@ -56,6 +59,7 @@ def tend() -> None:
             _each(lifecycle.submit_lanes, campaign)
         else:
             _each(lambda done: lifecycle.complete(done.pk), campaign)
+        _each(control.judge_silence, campaign)
     for stuck in Campaign.objects.filter(state=CampaignState.PREPARING):
         _each(lifecycle.submit_prepare, stuck)
     for cancelled in Campaign.objects.filter(unfinished, state=CampaignState.CANCELLED):
