@@ -2,17 +2,17 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO, cast
 
 import typer
 from django.utils import timezone
 
 from longwave.campaigns import checks, drafting, lifecycle, report, resolving
 from longwave.campaigns.models import Campaign, CampaignState, DeliveryState
-from longwave.cli import waiting
+from longwave.cli import progress, waiting
 from longwave.cli.words import duration, moment
 from longwave.contacts import lists, saved_segments, segments
 from longwave.core.errors import Conflict, InvalidInput, Problem
@@ -66,7 +66,8 @@ def create(
     if as_json:
         _print_json(report.report(campaign))
         return
-    guess = drafting.estimate(campaign)
+    with progress.spinner("Counting its audience…"):
+        guess = drafting.estimate(campaign)
     typer.echo(f"Campaign {campaign.pk} is a draft: {_estimate_sentence(guess)}.")
     if not guess.recipients:
         typer.echo(_NOBODY, err=True)
@@ -111,7 +112,9 @@ def show(
 @app.command()
 def estimate(id: Id, as_json: AsJson = False) -> None:
     """Recipients, duration and cost, were it started now."""
-    guess = drafting.estimate(lifecycle.get(id))
+    campaign = lifecycle.get(id)
+    with progress.spinner("Counting its audience…"):
+        guess = drafting.estimate(campaign)
     if as_json:
         _print_json({name: getattr(guess, name) for name in guess.__slots__})
     else:
@@ -119,11 +122,14 @@ def estimate(id: Id, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def preview(id: Id) -> None:
+def preview(id: Id, as_json: AsJson = False) -> None:
     """Render it for the first contacts of its audience; exit 2 with what is wrong."""
     campaign = lifecycle.get(id)
     _looked_at(campaign)
-    typer.echo("The message is right for every contact that was looked at.")
+    if as_json:
+        _print_json({"id": id, "problems": []})
+    else:
+        typer.echo("The message is right for every contact that was looked at.")
 
 
 @app.command("test")
@@ -149,14 +155,20 @@ def try_out(
 @app.command()
 def start(
     id: Id,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it live until it ends.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it live until it ends; with --json, report only then.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Freeze the audience and send."""
     campaign = lifecycle.get(id)
     if campaign.state in (CampaignState.DRAFT, CampaignState.SCHEDULED):
         _looked_at(campaign)
-    _changed(lifecycle.start(id), as_json)
+    started = lifecycle.start(id)
+    if watch and as_json:
+        _report_at_the_end(id)
+        return
+    _changed(started, as_json)
     if watch:
         _watch(id)
 
@@ -220,7 +232,9 @@ def resolve(
     if decide is None:
         raise InvalidInput(Problem("decision", decision, "must be resend or skip"))
     words = "to be sent again" if decision == "resend" else "skipped"
-    _decided(decide(id), words, "No delivery is unknown: there is nothing to decide.", as_json)
+    with progress.spinner("Writing it down, batch by batch…"):
+        count = decide(id)
+    _decided(count, words, "No delivery is unknown: there is nothing to decide.", as_json)
     if decision == "resend" and not as_json:
         waiting.warn_when_nothing_runs()
 
@@ -228,7 +242,9 @@ def resolve(
 @app.command("retry-failed")
 def retry_failed(id: Id, as_json: AsJson = False) -> None:
     """Send again what was refused or failed."""
-    _decided(resolving.retry_failed(id), "to be tried again", "Nothing was rejected or failed.", as_json)
+    with progress.spinner("Writing it down, batch by batch…"):
+        count = resolving.retry_failed(id)
+    _decided(count, "to be tried again", "Nothing was rejected or failed.", as_json)
     if not as_json:
         waiting.warn_when_nothing_runs()
 
@@ -244,7 +260,7 @@ def receipts(
         raise InvalidInput(Problem("state", state, "must be one of " + ", ".join(DeliveryState.values)))
     campaign = lifecycle.get(id)
     if out is None:
-        report.write_receipts(campaign, sys.stdout, state)
+        _write_receipts(campaign, sys.stdout, state, wanted=not sys.stdout.isatty())
         return
     try:
         file = out.open("w", newline="", encoding="utf-8")
@@ -252,22 +268,60 @@ def receipts(
         remedy = f"cannot be written ({error.strerror}); name another file"
         raise InvalidInput(Problem("--out", str(out), remedy)) from None
     with file:
-        count = report.write_receipts(campaign, file, state)
+        count = _write_receipts(campaign, file, state, wanted=True)
     typer.echo(f"{_count(count, 'receipt')} written to {out}.")
 
 
+def _write_receipts(campaign: Campaign, file: TextIO, state: str | None, *, wanted: bool) -> int:
+    """With a bar on the terminal, if one is wanted; how many."""
+    now = report.progress(campaign)
+    total = campaign.recipients if state is None else now.counts.get(state, 0)
+    with progress.bar("Receipts", wanted=wanted) as tell:
+        counted = _CountedLines(file, lambda done: tell(done, total))
+        return report.write_receipts(campaign, cast("TextIO", counted), state)
+
+
+class _CountedLines:
+    """A file that says now and then how many lines it got."""
+
+    def __init__(self, file: TextIO, tell: Callable[[int], None], every: int = 1000) -> None:
+        self._file, self._tell, self._every = file, tell, every
+        self._lines = 0
+
+    def write(self, text: str) -> int:
+        self._lines += 1
+        if self._lines % self._every == 0:
+            self._tell(self._lines)
+        return self._file.write(text)
+
+
 @app.command()
-def watch(id: Id) -> None:
+def watch(
+    id: Id, as_json: Annotated[bool, typer.Option("--json", help="A line of JSON every half second.")] = False
+) -> None:
     """Show it live until it ends; Ctrl-C leaves it running. Exit code 1 when it failed."""
     lifecycle.get(id)
-    _watch(id)
+    _watch(id, as_json=as_json)
 
 
-def _watch(id: int) -> None:
+def _watch(id: int, *, as_json: bool = False) -> None:
     from longwave.cli import campaign_view
 
-    if campaign_view.watch(id) == CampaignState.FAILED:
+    if campaign_view.watch(id, as_json=as_json) == CampaignState.FAILED:
         raise typer.Exit(1)
+
+
+def _report_at_the_end(id: int) -> None:
+    """One JSON document, when it has ended. After Ctrl-C too: of where it stands."""
+    from longwave.cli import campaign_view
+
+    waiting.warn_when_nothing_runs()
+    try:
+        code = 1 if campaign_view.wait(id) == CampaignState.FAILED else 0
+    except KeyboardInterrupt:
+        code = 130
+    _print_json(report.report(lifecycle.get(id)))
+    raise typer.Exit(code)
 
 
 def _looked_at(campaign: Campaign) -> None:
@@ -280,7 +334,8 @@ def _looked_at(campaign: Campaign) -> None:
 
 def _tell_results(jobs: list[int], timeout: float, as_json: bool) -> None:
     """Wait for test messages, and say what became of each."""
-    ended = [waiting.finished(job, timeout) for job in jobs]
+    with progress.spinner("Waiting for a worker to send it…"):
+        ended = [waiting.finished(job, timeout) for job in jobs]
     outcomes = [waiting.outcome(job) for job in ended]
     if as_json:
         results = [{"job": job.pk, "status": job.status, "error": job.error} for job in ended]

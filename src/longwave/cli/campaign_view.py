@@ -1,8 +1,12 @@
 """A campaign on the terminal: the report, and the live view."""
 
+import json
 import os
 import time
-from datetime import datetime
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -38,49 +42,93 @@ WIDE, UNBOUND = 100, 200
 """Columns: from where all of a list's columns fit, and what a file or a pipe gets."""
 
 
-def watch(id: int) -> str:
-    """Show the campaign until it ends; the state it ended in. Ctrl-C stops the showing, never the campaign."""
+def watch(id: int, *, as_json: bool = False) -> str:
+    """Show the campaign until it ends; the state it ended in. Ctrl-C stops the showing, never the campaign.
+
+    as_json: a line of JSON at every look, on stdout.
+    """
     console = Console(highlight=False)
-    show = _watch_live if console.is_terminal else _watch_plainly
+    show = _watch_as_json if as_json else _watch_live if console.is_terminal else _watch_plainly
     try:
         return show(console, id)
     except KeyboardInterrupt:
-        console.print(f"Campaign {id} goes on without you. Look again with `longwave campaign watch {id}`.")
+        said = f"Campaign {id} goes on without you. Look again with `longwave campaign watch {id}`."
+        Console(stderr=as_json, highlight=False).print(said, soft_wrap=True)
         return ""
 
 
-def _watch_live(console: Console, id: int) -> str:
+def wait(id: int) -> str:
+    """Show nothing until it ends; the state it ended in."""
+    return deque(_looks(id), maxlen=1)[0].now.state
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One look at the ledger. rate: messages a second over the latest few looks."""
+
+    campaign: Campaign
+    now: report.Progress
+    rate: float
+
+
+def _looks(id: int) -> Iterator[_Look]:
+    """A look now and then; the last one after it ended."""
     meter = RateMeter()
+    while True:
+        campaign = lifecycle.get(id)
+        now = report.progress(campaign)
+        yield _Look(campaign, now, meter.add(now.counts["sent"]))
+        if now.state in ENDED:
+            return
+        time.sleep(REFRESH)
+
+
+def _watch_live(console: Console, id: int) -> str:
     with Live(console=console, auto_refresh=False, transient=False) as live:
-        while True:
-            campaign = lifecycle.get(id)
-            now = report.progress(campaign)
-            view = render(campaign, now, meter.add(now.counts["sent"]), report.batches(campaign))
+        for look in _looks(id):
+            view = render(look.campaign, look.now, look.rate, report.batches(look.campaign))
             live.update(view, refresh=True)
-            if now.state in ENDED:
-                return now.state
-            time.sleep(REFRESH)
+    return look.now.state
 
 
 def _watch_plainly(console: Console, id: int) -> str:
     """A line now and then, for a file or a pipe: at once when the state changes."""
-    meter = RateMeter()
     told, told_at = "", 0.0
-    while True:
-        campaign = lifecycle.get(id)
-        now = report.progress(campaign)
-        rate = meter.add(now.counts["sent"])
-        if now.state != told or time.monotonic() - told_at >= PLAIN_REFRESH:
-            told, told_at = now.state, time.monotonic()
-            console.print(escape(_plain_line(id, now, rate)), soft_wrap=True)
-        if now.state in ENDED:
-            return now.state
-        time.sleep(REFRESH)
+    for look in _looks(id):
+        if look.now.state != told or time.monotonic() - told_at >= PLAIN_REFRESH:
+            told, told_at = look.now.state, time.monotonic()
+            console.print(escape(_plain_line(id, look.now, look.rate)), soft_wrap=True)
+    return look.now.state
+
+
+def _watch_as_json(console: Console, id: int) -> str:
+    for look in _looks(id):
+        print(json.dumps(_look_document(look), ensure_ascii=False), file=console.file, flush=True)
+    return look.now.state
+
+
+def _look_document(look: _Look) -> dict[str, Any]:
+    now = look.now
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "id": look.campaign.pk,
+        "state": now.state,
+        "reason": now.reason,
+        "recipients": now.recipients,
+        "pending": now.pending,
+        **now.counts,
+        "rate": round(look.rate, 1),
+        "eta_seconds": None if now.eta_seconds is None else round(now.eta_seconds, 1),
+        "held_until": now.held_until,
+        "held_reason": now.held_reason,
+    }
 
 
 def _plain_line(id: int, now: report.Progress, rate: float) -> str:
     facts = [f"Campaign {id} {now.state}", f"{now.settled:,} of {now.recipients:,}", f"{rate:,.1f} sent/s"]
     facts += [f"{name} {count:,}" for name, count in now.counts.items() if count]
+    if is_clearing(now.state, now.pending):
+        facts.append(f"clearing {now.pending:,}")
     return ", ".join(facts) + (f" ({now.reason})" if now.reason else "")
 
 
@@ -119,12 +167,23 @@ def render(
     facts = [f"{rate:,.1f} sent/s"]
     if left is not None and now.state == "running":
         facts.append(f"about {duration(left)} left")
+    if is_clearing(now.state, now.pending):
+        facts.append(_clearing(now.pending))
     if now.held_until is not None:
         facts.append(f"held for {max(0.0, now.held_until - time.time()):.0f} s: {now.held_reason}")
     counts = Text("  ").join(
         Text(f"{name} {count:,}", style=COLOURS[name]) for name, count in now.counts.items() if count
     )
     return Group(title, bar, Text(" · ".join(facts)), *([counts] if counts else []), _grid(batches))
+
+
+def is_clearing(state: str, pending: int) -> bool:
+    """Whether it was cancelled so lately that a worker is still marking what was not sent."""
+    return state == "cancelled" and pending > 0
+
+
+def _clearing(pending: int) -> str:
+    return f"clearing {pending:,}: not sent, and being marked as cancelled"
 
 
 def _grid(batches: list[dict[str, Any]]) -> Text:
@@ -200,7 +259,7 @@ def _lines(document: dict[str, Any]) -> list[tuple[str, str]]:
         look = f"who it goes to, and for how long: `longwave campaign estimate {document['id']}`"
         return [*lines, ("limit", limit), ("audience", look)]
     lines += [
-        ("recipients", f"{document['recipients']:,}, {document['pending']:,} to come"),
+        ("recipients", _recipients(document)),
         ("outcomes", counts),
         ("rate", rates),
         ("started", _moment(document["started_at"])),
@@ -219,6 +278,14 @@ def _lines(document: dict[str, Any]) -> list[tuple[str, str]]:
     if document["state"] == "paused":
         lines.append(("go on", f"`longwave campaign resume {document['id']}`"))
     return lines
+
+
+def _recipients(document: dict[str, Any]) -> str:
+    pending = document["pending"]
+    if is_clearing(document["state"], pending):
+        return f"{document['recipients']:,}, {_clearing(pending)}"
+    to_come = f", {pending:,} to come" if document["state"] not in ENDED else ""
+    return f"{document['recipients']:,}{to_come}"
 
 
 def _moment(text: str | None) -> str:

@@ -11,10 +11,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from longwave import config
+from longwave.cli import progress
 from longwave.contacts import importing, lists, saved_segments, segments, values
 from longwave.contacts.audience import audience
 from longwave.contacts.models import Contact, ContactList
@@ -46,7 +46,7 @@ def import_(
         remedy = f"cannot be read ({error.strerror}); name a readable CSV file"
         raise InvalidInput(Problem("FILE", str(file), remedy)) from None
     try:
-        with opened, _for_this(file, list_), _progress_bar() as tell:
+        with opened, _for_this(file, list_), progress.bar("Importing", of_bytes=True) as tell:
             report = importing.import_csv(
                 opened,
                 channel=channel,
@@ -92,8 +92,9 @@ def count(
     contact_list = lists.by_name(list_) if list_ is not None else None
     chosen = saved_segments.by_name(segment) if segment is not None else None
     channel = _channel(channel, contact_list)
-    reachable = audience(contact_list, chosen, channel).count()
-    statuses = lists.counts(contact_list) if contact_list is not None else None
+    with progress.spinner("Counting…"):
+        reachable = audience(contact_list, chosen, channel).count()
+        statuses = lists.counts(contact_list) if contact_list is not None else None
     if as_json:
         document = {"list": list_, "segment": segment, "channel": channel, "count": reachable}
         typer.echo(json.dumps(document | ({"on_list": statuses} if statuses else {}), ensure_ascii=False))
@@ -176,16 +177,6 @@ def _for_this(file: Path, list_name: str | None) -> Iterator[None]:
                 for problem in error.problems
             )
         ) from None
-
-
-@contextmanager
-def _progress_bar() -> Iterator[importing.Progress]:
-    """A bar on stderr when somebody is looking."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("Importing", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total or None)
 
 
 def _show_report(report: importing.ImportReport, list_name: str | None, rejects: Path | None) -> None:

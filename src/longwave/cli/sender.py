@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from longwave.cli import waiting
+from longwave.cli import progress, waiting
 from longwave.core.errors import InvalidInput, Problem
 from longwave.jobs.models import Job, Status
 from longwave.pacing import ledger
@@ -22,6 +22,7 @@ app = typer.Typer(no_args_is_help=True, help="Bot tokens and their limits.")
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Name = Annotated[str, typer.Argument(help="The sender's name.")]
 TokenStdin = Annotated[bool, typer.Option("--token-stdin", help="Read the token from standard input.")]
+_ASKING = "Asking its provider…"
 
 
 @app.command()
@@ -37,16 +38,18 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Add a sender, once its provider has accepted the token."""
-    sender = senders.add(
-        channel,
-        name,
-        _token(token_stdin),
-        rate=rate,
-        preset=preset,
-        base_url=base_url,
-        admin_chats=admin_chat or [],
-        bulk_share=bulk_share,
-    )
+    token = _token(token_stdin)
+    with progress.spinner(_ASKING):
+        sender = senders.add(
+            channel,
+            name,
+            token,
+            rate=rate,
+            preset=preset,
+            base_url=base_url,
+            admin_chats=admin_chat or [],
+            bulk_share=bulk_share,
+        )
     _answer(sender, as_json, f"Added {name}: {sender.account['name']}, {_rate(sender)}.")
     if not as_json:
         typer.echo("Next, its recipients: longwave contacts import FILE.csv --list NAME")
@@ -94,7 +97,9 @@ def rate(
 @app.command()
 def enable(name: Name, token_stdin: TokenStdin = False, as_json: AsJson = False) -> None:
     """Let a broken sender send again, once its provider accepts it; perhaps with a new token."""
-    sender = senders.enable(name, _token(True) if token_stdin else None)
+    token = _token(True) if token_stdin else None
+    with progress.spinner(_ASKING):
+        sender = senders.enable(name, token)
     _answer(sender, as_json, f"{name} may send.")
 
 
@@ -123,7 +128,9 @@ def send(
     handle = notify.notify(by, to.strip(), _content(by, text, content))
     waiting.warn_when_nothing_runs()
     if wait:
-        _report(waiting.finished(handle.id, timeout), as_json)
+        with progress.spinner("Waiting for a worker to send it…"):
+            job = waiting.finished(handle.id, timeout)
+        _report(job, as_json)
     elif as_json:
         typer.echo(json.dumps({"job": handle.id, "status": Status.QUEUED}))
     else:

@@ -37,9 +37,11 @@ def web() -> None:
 
 def migrate(as_json: AsJson = False) -> None:
     """Create or update the database's tables."""
+    from longwave.cli import progress
     from longwave.ops import schema
 
-    applied = schema.migrate()
+    with progress.spinner("Updating the database's tables…"):
+        applied = schema.migrate()
     if as_json:
         typer.echo(json.dumps({"applied": applied}))
     else:
@@ -56,11 +58,13 @@ def manage(ctx: typer.Context) -> None:
 
 def doctor(as_json: AsJson = False) -> None:
     """Check the installation; each finding has a remedy. Exit code 1 when something fails."""
+    from longwave.cli import progress
     from longwave.cli.up import lock_file
     from longwave.ops.doctor import examine
 
     current = config.current()
-    findings = examine(current, up_lock=lock_file(current))
+    with progress.spinner("Looking…"):
+        findings = examine(current, up_lock=lock_file(current))
     if as_json:
         typer.echo(json.dumps([finding.as_dict() for finding in findings], ensure_ascii=False))
     else:

@@ -1,18 +1,26 @@
 """`longwave campaign …`: what people are told, with the next step, and what scripts get."""
 
+import io
 import json
-from collections.abc import Callable
+import os
+import pty
+import select
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 import longwave.cli
-from longwave.campaigns import lifecycle, report
+from longwave.campaigns import clearing, lifecycle, preparing, report
 from longwave.campaigns.models import Campaign
 from longwave.cli import campaign_view
+from longwave.cli.campaign import _CountedLines
 from longwave.cli.words import duration
 from longwave.contacts import importing, lists
+from longwave.contacts.models import Contact
 from longwave.jobs.models import Job
 from longwave.senders import senders
 
@@ -157,7 +165,105 @@ def test_watch_without_a_terminal_prints_lines_and_its_exit_code_tells_a_failure
     Campaign.objects.update(state=state, prepared=True, recipients=3, reason="because [so]")
     code, out, _ = run("campaign", "watch", draft)
     assert code == expected
-    assert out == f"Campaign {draft} {state}, 0 of 3, 0.0 sent/s (because [so])\n"
+    clearing = ", clearing 3" if state == "cancelled" else ""
+    assert out == f"Campaign {draft} {state}, 0 of 3, 0.0 sent/s{clearing} (because [so])\n"
+
+
+@pytest.fixture
+def completes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Instead of waiting for the second look: workers do everything."""
+    done = {"state": "completed", "recipients": 3, "prepared": True}
+    monkeypatch.setattr("longwave.cli.campaign_view.time.sleep", lambda _: Campaign.objects.update(**done))
+
+
+@pytest.mark.usefixtures("completes")
+def test_start_watch_json_prints_the_report_at_the_end_and_nothing_else(draft: str, run: CommandLine) -> None:
+    code, out, err = run("campaign", "start", draft, "--watch", "--json")
+    assert code == 0
+    assert json.loads(out)["state"] == "completed"
+    assert out.count("\n") == 1
+    assert "longwave up" in err
+
+
+def test_ctrl_c_in_start_watch_json_still_gives_one_document(
+    draft: str, run: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ctrl_c(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("longwave.cli.campaign_view.time.sleep", ctrl_c)
+    code, out, _ = run("campaign", "start", draft, "--watch", "--json")
+    assert (code, json.loads(out)["state"]) == (130, "preparing")
+
+
+@pytest.mark.usefixtures("completes")
+def test_watch_json_is_a_line_at_every_look_up_to_the_end(draft: str, run: CommandLine) -> None:
+    lifecycle.start(int(draft))
+    code, out, _ = run("campaign", "watch", draft, "--json")
+    looks = [json.loads(line) for line in out.splitlines()]
+    assert (code, [look["state"] for look in looks]) == (0, ["preparing", "completed"])
+    assert looks[1].keys() >= {"at", "id", "reason", "recipients", "pending", "sent", "rate", "eta_seconds"}
+
+
+def test_preview_as_json(draft: str, run: CommandLine) -> None:
+    assert json.loads(run("campaign", "preview", draft, "--json")[1]) == {"id": int(draft), "problems": []}
+    Contact.objects.filter(address="a").update(attributes={})
+    code, out, err = run("campaign", "preview", draft, "--json")
+    assert (code, out) == (2, "")
+    assert json.loads(err)["problems"][0]["field"] == "text for a"
+
+
+@contextmanager
+def terminal() -> Iterator[Callable[[], str]]:
+    """stderr is a terminal meanwhile; the function returns what it shows. Not a fixture: pytest sets stderr anew."""
+    master, slave = pty.openpty()
+    with open(slave, "w") as stderr, pytest.MonkeyPatch.context() as patch:  # noqa: PTH123 - a descriptor
+        patch.setenv("TERM", "xterm")
+        patch.setattr(sys, "stderr", stderr)
+        yield lambda: os.read(master, 65536).decode() if select.select([master], [], [], 5)[0] else ""
+    os.close(master)
+
+
+def test_receipts_in_a_file_show_a_bar_on_the_terminal(draft: str, run: CommandLine, tmp_path: Path) -> None:
+    lifecycle.start(int(draft))
+    preparing.freeze(int(draft), until=lambda: False)
+    with terminal() as shown:
+        code, out, _ = run("campaign", "receipts", draft)
+        assert (code, out.count("\n")) == (0, 4)
+        assert "Receipts" in shown()
+        assert "3 receipts" in run("campaign", "receipts", draft, "--out", str(tmp_path / "r.csv"))[1]
+        assert "Receipts" in shown()
+
+
+def test_receipts_on_the_terminal_itself_have_no_bar(
+    draft: str, run: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with terminal() as shown:
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+        assert run("campaign", "receipts", draft)[0] == 0
+        print("end", file=sys.stderr, flush=True)
+        assert shown().strip() == "end"
+
+
+def test_counted_lines_tell_every_so_often() -> None:
+    told: list[int] = []
+    file = _CountedLines(io.StringIO(), told.append, every=2)
+    for _ in range(5):
+        file.write("line\n")
+    assert told == [2, 4]
+
+
+def test_right_after_a_cancel_the_report_says_that_it_is_being_cleared(draft: str, run: CommandLine) -> None:
+    lifecycle.start(int(draft))
+    preparing.freeze(int(draft), until=lambda: False)
+    lifecycle.cancel(int(draft))
+    shown = run("campaign", "show", draft)[1]
+    assert "3, clearing 3: not sent, and being marked as cancelled" in shown
+    assert "to come" not in shown
+    clearing.clear(int(draft))
+    shown = run("campaign", "show", draft)[1]
+    assert "clearing" not in shown
+    assert "cancelled 3" in shown
 
 
 def test_a_list_keeps_whole_numbers_and_states_on_a_narrow_terminal(
