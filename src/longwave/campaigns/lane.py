@@ -128,6 +128,7 @@ class Lane:
         self._most_leaving = 1
         self._exhausted = False
         self._looked = 0.0
+        self._control: Control | None = None
 
     async def run(self) -> Halt:
         """Send until the turn is over, there is nothing left, or something stops it. Leaves nothing `sending`."""
@@ -192,7 +193,7 @@ class Lane:
     def _look(self) -> Control:
         """Read what people and breakers have decided meanwhile."""
         control = database.persist(lambda: Control.read(self._work.campaign_id), give_up_after=OUTAGE)
-        self._looked = monotonic()
+        self._looked, self._control = monotonic(), control
         self._halt = self._halt or control.halts(self._work.generation)
         self._proven = self._proven or control.proven
         if self._message.needs_upload and control.campaign.media:
@@ -201,7 +202,9 @@ class Lane:
 
     def _take(self) -> float:
         """Reserve slots and claim rows for them; seconds to wait before asking again. Runs in the taking thread."""
-        control = self._look()
+        control = self._control
+        if control is None or self._is_trying() or monotonic() - self._looked > TICK / 2:
+            control = self._look()
         if self._halt is not None:
             return 0.0
         if self._is_trying() and self._work.number > 0:

@@ -7,12 +7,12 @@ other side, while Python's lock is free for the sending loop.
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
 from django.db import connection, transaction
-from django.db.models import F, Max, Min, Q, QuerySet
+from django.db.models import Count, F, Max, Min, Q, QuerySet
 from django.db.models.functions import Now
 from msgspec import structs
 
@@ -162,18 +162,25 @@ def close_batch(campaign: Campaign, batch_id: int, owner: str) -> bool:
         if batch is None:
             return False
         orphan(campaign, batch_id)  # rows of an even older lane, claimed as its lease ran out
-        open_rows = Delivery.objects.filter(batch_id=batch_id, state=DeliveryState.PENDING)
-        soonest = open_rows.aggregate(ready=Min("retry_at", default=None))["ready"]
-        has_ready = open_rows.filter(Q(retry_at=None) | Q(retry_at__lte=Now())).exists()
-        is_done = not has_ready and soonest is None
+        counts = _counts(batch_id)
+        is_done = not counts.get(DeliveryState.PENDING)
         Batch.objects.filter(pk=batch_id).update(
             state=BatchState.DONE if is_done else BatchState.OPEN,
             owner="",
             lease_until=None,
-            due_at=None if has_ready else soonest,
+            due_at=None if is_done else _next_due(batch_id),
+            **{name: counts.get(name, 0) for name in COUNTED},
         )
-        recount(batch_id)
     return True
+
+
+def _next_due(batch_id: int) -> datetime | None:
+    """When the soonest retry of a batch is due; None when it has rows to send now."""
+    pending = Delivery.objects.filter(batch_id=batch_id, state=DeliveryState.PENDING)
+    if pending.filter(Q(retry_at=None) | Q(retry_at__lte=Now())).exists():
+        return None
+    soonest: datetime | None = pending.aggregate(due=Min("retry_at"))["due"]
+    return soonest
 
 
 def expire_owner(prefix: str) -> int:
@@ -188,8 +195,13 @@ def recount(batch_id: int) -> None:
     Its row is locked before the counting: what another adds meanwhile would be overwritten with the older count.
     """
     Batch.objects.select_for_update().filter(pk=batch_id).first()
-    states = Counter(Delivery.objects.filter(batch_id=batch_id).values_list("state", flat=True))
-    Batch.objects.filter(pk=batch_id).update(**{name: states.get(name, 0) for name in COUNTED})
+    counts = _counts(batch_id)
+    Batch.objects.filter(pk=batch_id).update(**{name: counts.get(name, 0) for name in COUNTED})
+
+
+def _counts(batch_id: int) -> dict[str, int]:
+    states = Delivery.objects.filter(batch_id=batch_id).values_list("state")
+    return dict(states.annotate(count=Count("pk")))
 
 
 COUNTED = ("sent", "gone", "rejected", "failed", "unknown", "skipped", "cancelled")
@@ -200,24 +212,48 @@ COUNTED = ("sent", "gone", "rejected", "failed", "unknown", "skipped", "cancelle
 
 def load(batch_id: int, *, personal: bool) -> list[Pending]:
     """The rows of a batch that may be claimed now, in order, with the contact's fields where the message needs them."""
-    columns = "d.id, d.contact_id, d.address, d.attempt, d.tries"
+    columns = (
+        "d.id AS id, d.contact_id AS contact_id, d.address AS address, d.attempt AS attempt, d.tries AS tries"
+    )
     tables = "longwave_delivery d"
     if personal:
-        columns += ", COALESCE(c.attributes, '{}'), COALESCE(c.language, ''), COALESCE(c.timezone, '')"
+        columns += (
+            ", COALESCE(c.attributes, '{}') AS attributes, COALESCE(c.language, '') AS language,"
+            " COALESCE(c.timezone, '') AS timezone"
+        )
         # LEFT: a contact that was deleted meanwhile must not hide its delivery, or the batch would never be done.
         tables += " LEFT JOIN longwave_contact c ON c.id = d.contact_id"
     now = _NOW[database.dialect()]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {columns} FROM {tables} WHERE d.batch_id = %s AND d.state = 'pending'"
-            f" AND (d.retry_at IS NULL OR d.retry_at <= {now}) ORDER BY d.id",
-            [batch_id],
-        )
-        rows = cursor.fetchall()
+    rows = _fetch(
+        f"SELECT {columns} FROM {tables} WHERE d.batch_id = %s AND d.state = 'pending'"
+        f" AND (d.retry_at IS NULL OR d.retry_at <= {now}) ORDER BY d.id",
+        [batch_id],
+        columns=_LOADED_PERSONAL if personal else _LOADED,
+    )
     return [
         Pending(row[0], batch_id, row[1], row[2], row[3], row[4], _fields(row) if personal else {})
         for row in rows
     ]
+
+
+_LOADED = "id, contact_id, address, attempt, tries"
+_LOADED_PERSONAL = f"{_LOADED}, attributes, language, timezone"
+
+
+def _fetch(sql: str, params: Sequence[Any], *, columns: str) -> list[Sequence[Any]]:
+    """Every row of a query, its `columns` in that order.
+
+    SQLite's module gives Python's lock away and takes it back for each row, and the sending loop wants it: there, all
+    rows come as one.
+    """
+    is_sqlite = database.dialect() == "sqlite"
+    with connection.cursor() as cursor:
+        if not is_sqlite:
+            cursor.execute(sql, params)
+            return list(cursor.fetchall())
+        cursor.execute(f"SELECT json_group_array(json_array({columns})) FROM ({sql})", params)
+        rows: list[Sequence[Any]] = orjson.loads(cursor.fetchone()[0])
+    return rows
 
 
 def _fields(row: Sequence[Any]) -> dict[str, Any]:

@@ -9,12 +9,12 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 import aiohttp
 import orjson
-from multidict import CIMultiDict
+from multidict import CIMultiDict, istr
 from yarl import URL
 
 from longwave.channels.base import LEAVING, Account, AccountRefused, Message, ProviderAway, Recipient
@@ -37,7 +37,6 @@ MAX_ANSWER = 1 << 20
 _TOKEN = re.compile(r"[0-9]{3,20}:[A-Za-z0-9_-]{20,100}")
 _TOKEN_ANYWHERE = re.compile(r"[0-9]{3,20}(?::|%3[Aa])[A-Za-z0-9_-]{20,}")
 _JSON = CIMultiDict({"Content-Type": "application/json"})
-_SKIPPED = ("User-Agent", "Accept-Encoding", "Accept")
 _NOT_WRITTEN = (
     aiohttp.ClientConnectorError,
     aiohttp.ConnectionTimeoutError,
@@ -56,7 +55,7 @@ class TelegramConnection:
             connector=_Connector(limit=0, keepalive_timeout=KEEP_ALIVE),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=timeout, connect=CONNECT_TIMEOUT),
-            skip_auto_headers=_SKIPPED,
+            request_class=_Request,
             auto_decompress=False,  # compression is not asked for, and an answer must not grow in memory
         )
 
@@ -68,14 +67,12 @@ class TelegramConnection:
         assert isinstance(message, TelegramMessage)
         url = self._urls.get(message.method) or self._url(message.method)
         try:
-            async with self._session.post(
-                url, data=request, headers=_JSON, allow_redirects=False
-            ) as response:
-                status = response.status
-                body = await _read(response)
+            # Not `async with`: read to its end, an answer gives its connection back by itself, and at once.
+            response = await self._session.post(url, data=request, headers=_JSON, allow_redirects=False)
+            body = await _read(response)
         except Exception as error:
             return self._failed(error)
-        return _outcome(message, status, body)[0]
+        return _outcome(message, response.status, body)[0]
 
     async def upload(self, message: Message, recipient: Recipient) -> tuple[Outcome, Mapping[str, str]]:
         """Send to one recipient with the local files themselves; on Sent, also `{content field: file id}`.
@@ -161,6 +158,12 @@ class TelegramConnection:
         return scrub(server_of(self._account), self._account.secret)
 
 
+class _Request(aiohttp.ClientRequest):
+    """Without the headers that the Bot API has no use for."""
+
+    DEFAULT_HEADERS: ClassVar[dict[istr, str]] = {}
+
+
 class _Connector(aiohttp.TCPConnector):
     """Says when a request has its connection, and so leaves: a new one takes its time for TCP and TLS."""
 
@@ -198,16 +201,19 @@ def scrub(text: str, token: str) -> str:
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The whole answer. Whatever happens, its connection is free again or closed."""
     length = response.content_length
     if length is not None and length <= MAX_ANSWER:
         return await response.read()
     chunks: list[bytes] = []
     left = MAX_ANSWER
-    async for chunk in response.content.iter_any():
-        left -= len(chunk)
-        if left < 0:
-            raise _AnswerTooLong(f"the answer has more than {MAX_ANSWER} bytes")
-        chunks.append(chunk)
+    async with response:
+        async for chunk in response.content.iter_any():
+            left -= len(chunk)
+            if left < 0:
+                response.close()
+                raise _AnswerTooLong(f"the answer has more than {MAX_ANSWER} bytes")
+            chunks.append(chunk)
     return b"".join(chunks)
 
 
