@@ -9,7 +9,7 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import quote
 
 import aiohttp
@@ -161,7 +161,7 @@ class TelegramConnection:
 class _Request(aiohttp.ClientRequest):
     """Without the headers that the Bot API has no use for."""
 
-    DEFAULT_HEADERS: ClassVar[dict[istr, str]] = {}
+    DEFAULT_HEADERS: dict[istr, str] = {}  # noqa: RUF012 (aiohttp declares it so, and reads it only)
 
 
 class _Connector(aiohttp.TCPConnector):
