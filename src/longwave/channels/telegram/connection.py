@@ -161,7 +161,7 @@ class TelegramConnection:
 class _Request(aiohttp.ClientRequest):
     """Without the headers that the Bot API has no use for."""
 
-    DEFAULT_HEADERS: dict[istr, str] = {}  # noqa: RUF012 (aiohttp declares it so, and reads it only)
+    DEFAULT_HEADERS: dict[istr, str] = {}
 
 
 class _Connector(aiohttp.TCPConnector):
