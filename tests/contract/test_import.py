@@ -255,6 +255,22 @@ def test_progress_is_told_in_bytes_and_ends_at_the_end(sqlite: str, monkeypatch:
     assert len(told) > 10
 
 
+def test_progress_of_a_pipe_has_no_total_until_it_was_read(
+    sqlite: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "CHUNK", 10)
+    told: list[tuple[int, int]] = []
+    text = "chat_id\n" + "".join(f"{number}\n" for number in range(1, 100))
+    read, write = os.pipe()
+    os.write(write, text.encode())
+    os.close(write)
+    with open(read, "rb") as pipe:  # noqa: PTH123 - a descriptor
+        import_csv(pipe, channel="telegram", contact_list=None, on_progress=lambda *at: told.append(at))
+    assert told == sorted(told)
+    assert [total for _, total in told[:9]] == [0] * 9
+    assert told[-1] == (len(text), len(text))
+
+
 cells = st.one_of(
     st.integers(-5, 60).map(str),
     st.sampled_from(

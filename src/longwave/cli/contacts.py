@@ -4,10 +4,10 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import typer
 from rich.console import Console
@@ -25,43 +25,47 @@ segment_app = typer.Typer(no_args_is_help=True, help="Filters over contacts, kep
 app.add_typer(segment_app, name="segment")
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+_STDIN = "standard input"
 Channel = Annotated[str, typer.Option(help=f"One of {', '.join(values.CHANNELS)}.")]
 
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="A CSV file; its first line names the columns.")],
+    file: Annotated[
+        Path, typer.Argument(help="A CSV file; its first line names the columns. - reads standard input.")
+    ],
     channel: Channel = "telegram",
     list_: Annotated[str | None, typer.Option("--list", help="Put everybody on this list.")] = None,
     rejects: Annotated[Path | None, typer.Option(help="Write rows that were left out here, as CSV.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Import contacts from a CSV file. Importing a file again changes nothing."""
+    """Import contacts from a CSV file. Importing a file again changes nothing.
+
+    Exit code 2 when not one row could be imported.
+    """
     if rejects is not None and rejects.exists() and file.exists() and rejects.samefile(file):
         raise InvalidInput(Problem("--rejects", str(rejects), "is the file to import; name another one"))
     home = config.current().home
+    name = _STDIN if str(file) == "-" else str(file)
     try:
-        opened = file.open("rb")
-    except OSError as error:
-        remedy = f"cannot be read ({error.strerror}); name a readable CSV file"
-        raise InvalidInput(Problem("FILE", str(file), remedy)) from None
-    try:
-        with opened, _for_this(file, list_), progress.bar("Importing", of_bytes=True) as tell:
-            report = importing.import_csv(
-                opened,
-                channel=channel,
-                contact_list=lists.get_or_create(list_, channel) if list_ is not None else None,
-                on_progress=tell,
-                rejects=rejects,
-                spool_folder=home if home.is_dir() else None,
-            )
+        with _opened(file) as opened, _for_this(name, list_):
+            with progress.bar("Importing", of_bytes=True) as tell:
+                report = importing.import_csv(
+                    opened,
+                    channel=channel,
+                    contact_list=lists.get_or_create(list_, channel) if list_ is not None else None,
+                    on_progress=tell,
+                    rejects=rejects,
+                    spool_folder=home if home.is_dir() else None,
+                )
+            if as_json:
+                typer.echo(json.dumps(report.to_json(), ensure_ascii=False))
+            else:
+                _show_report(report, list_, rejects)
+            _refuse_when_nothing_was_imported(report)
     except KeyboardInterrupt:
         typer.echo("Stopped. What was imported stays; import the file again for the rest.", err=True)
         raise typer.Exit(130) from None
-    if as_json:
-        typer.echo(json.dumps(report.to_json(), ensure_ascii=False))
-    else:
-        _show_report(report, list_, rejects)
 
 
 @app.command("lists")
@@ -162,8 +166,20 @@ def list_segments(as_json: AsJson = False) -> None:
         )
 
 
+def _opened(file: Path) -> AbstractContextManager[BinaryIO]:
+    if str(file) == "-":
+        if sys.stdin.isatty():
+            typer.echo("Reading standard input; end it with Ctrl-D.", err=True)
+        return nullcontext(sys.stdin.buffer)
+    try:
+        return file.open("rb")
+    except OSError as error:
+        remedy = f"cannot be read ({error.strerror}); name a readable CSV file, or - for standard input"
+        raise InvalidInput(Problem("FILE", str(file), remedy)) from None
+
+
 @contextmanager
-def _for_this(file: Path, list_name: str | None) -> Iterator[None]:
+def _for_this(name: str, list_name: str | None) -> Iterator[None]:
     """A refused file is named by its name, and leaves no empty list behind."""
     was_there = list_name is None or ContactList.objects.filter(name=list_name.strip()).exists()
     try:
@@ -173,10 +189,19 @@ def _for_this(file: Path, list_name: str | None) -> Iterator[None]:
             ContactList.objects.filter(name=list_name.strip(), membership=None).delete()
         raise InvalidInput(
             *(
-                Problem("FILE", str(file), problem.remedy) if problem.field == "file" else problem
+                Problem("FILE", name, problem.remedy) if problem.field == "file" else problem
                 for problem in error.problems
             )
         ) from None
+
+
+def _refuse_when_nothing_was_imported(report: importing.ImportReport) -> None:
+    if not report.rows or report.rejected < report.rows:
+        return
+    first = next((f"line {each.line}: {each.reason}" for each in report.examples if each.line > 1), None)
+    why = first or "--rejects FILE writes down why"
+    remedy = f"not one of its {_number(report.rows, 'row')} could be imported; {why}"
+    raise InvalidInput(Problem("file", "", remedy))
 
 
 def _show_report(report: importing.ImportReport, list_name: str | None, rejects: Path | None) -> None:
@@ -185,7 +210,7 @@ def _show_report(report: importing.ImportReport, list_name: str | None, rejects:
         f"{report.unchanged:,} unchanged, {_number(report.duplicates, 'duplicate')}, "
         f"{report.rejected:,} rejected."
     )
-    if list_name is not None:
+    if list_name is not None and report.rejected < report.rows:
         typer.echo(f"List {list_name!r}: {report.joined:,} joined, {report.already_on_list:,} were on it.")
         if report.joined:
             draft = f"longwave campaign create --sender NAME --list {shlex.quote(list_name)} --text '…'"

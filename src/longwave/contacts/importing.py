@@ -54,7 +54,8 @@ ADDRESS_COLUMNS = {
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*")
 
 Progress = Callable[[int, int], None]
-"""Called with (bytes done, bytes in all). Reading counts a quarter of the bytes, storing three."""
+"""Called with (bytes done, bytes in all). Reading counts a quarter of the bytes, storing three; while a pipe is
+being read, nobody knows how many bytes there are, and the second number is 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,7 @@ def import_csv(
                 spool.add(row)
             if rows % CHUNK == 0:
                 tell(int(table.bytes_read * READING_SHARE), size)
+        size = size or table.bytes_read  # of a pipe it is known now
         totals = _store(spool, channel, contact_list, lambda share: tell(_stored(size, share), size))
         tell(size, size)
         return ImportReport(
@@ -201,16 +203,18 @@ def column_name(cell: str) -> str:
 
 
 def _address_column(names: list[str], channel: str) -> int:
-    for alias in ADDRESS_COLUMNS[channel]:
-        for spelling in (alias, alias.replace("_", "")):
-            if spelling in names:
-                return names.index(spelling)
-    wanted = ADDRESS_COLUMNS[channel][0]
-    raise InvalidInput(
-        Problem(
-            "header", ", ".join(names), f"has no column {wanted!r}; name the column with the addresses so"
-        )
-    )
+    aliases = ADDRESS_COLUMNS[channel]
+    for alias in aliases:
+        found = [at for at, name in enumerate(names) if name in (alias, alias.replace("_", ""))]
+        if len(found) > 1:
+            places = " and ".join(str(at + 1) for at in found)
+            remedy = f"has {len(found)} columns {alias!r} ({places}); leave the one with the addresses alone"
+            raise InvalidInput(Problem("header", ", ".join(names), remedy))
+        if found:
+            return found[0]
+    others = f" ({', '.join(aliases[1:])} would do too)" if aliases[1:] else ""
+    remedy = f"has no column {aliases[0]!r}{others}; the first line must name the columns"
+    raise InvalidInput(Problem("header", ", ".join(names), remedy))
 
 
 @lru_cache(maxsize=1024)

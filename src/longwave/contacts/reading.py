@@ -19,6 +19,9 @@ LONGEST_LINE = 65_536
 LONGEST_RECORD = 100
 """Lines a quoted cell may go over. A quote that is open for longer was never meant to be."""
 
+RESAVE = "; save the file as CSV UTF-8 (or convert it: iconv -f WINDOWS-1252 -t UTF-8) and import that"
+"""What follows on bytes that are no text: most such files come from Windows, in one of its old encodings."""
+
 MOST_COLUMNS = 500
 DELIMITERS = ",;\t|"
 
@@ -88,7 +91,8 @@ class Table:
                 return
             self._line += 1
             if fault := self._fault(line):
-                yield Broken(self._line, fault, _shown(line))
+                remedy = RESAVE if _UNREADABLE in line else ""
+                yield Broken(self._line, fault + remedy, _shown(line))
             elif '"' in line:
                 yield self._quoted(line, waiting)
             elif line and not line.isspace():
@@ -134,7 +138,7 @@ class Table:
     def _fault(self, line: str) -> str | None:
         if not line.isascii():
             if _UNREADABLE in line:
-                return f"it has bytes that are not {self.encoding.removesuffix('-sig').upper()} text"
+                return f"it is not {self.encoding.removesuffix('-sig').upper()} text"
             if _OVERLONG in line:
                 return f"it is longer than {LONGEST_LINE:,} characters"
         return "it has NUL bytes" if "\0" in line else None
@@ -147,9 +151,8 @@ class Table:
                     Problem("file", "a spreadsheet or ZIP", "save it as CSV (UTF-8) and import that")
                 )
             if fault := self._fault(line):
-                raise InvalidInput(
-                    Problem("file", _shown(line)[:60], f"is not a CSV file: {fault}; save it as CSV (UTF-8)")
-                )
+                remedy = f"its line {self._line} cannot be read: {fault}{RESAVE}"
+                raise InvalidInput(Problem("file", _shown(line)[:60], remedy))
             if line and not line.isspace():
                 return line
         raise InvalidInput(Problem("file", "", "is empty; its first line must name the columns"))

@@ -68,6 +68,56 @@ def test_a_refused_file_leaves_a_list_that_was_there(tmp_path: Path) -> None:
     assert ContactList.objects.get().name == "old"
 
 
+def test_a_file_whose_every_row_is_rejected_is_refused_with_the_reason(tmp_path: Path) -> None:
+    file = tmp_path / "people.csv"
+    file.write_text("chat_id\nx\n0\n")
+    rejects = tmp_path / "rejects.csv"
+    with pytest.raises(InvalidInput) as refused:
+        run("import", file, "--list", "new", "--rejects", rejects)
+    said = str(refused.value)
+    assert "people.csv': not one of its 2 rows could be imported; line 2: chat id 'x' is not" in said
+    assert len(rejects.read_text(encoding="utf-8").splitlines()) == 3
+    assert not ContactList.objects.exists()
+
+
+def test_a_file_without_rows_is_no_mistake(tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_text("chat_id\n")
+    assert "0 rows" in run("import", tmp_path / "people.csv")
+
+
+def test_a_file_in_an_old_encoding_is_told_with_line_and_remedy(tmp_path: Path) -> None:
+    file = tmp_path / "people.csv"
+    file.write_bytes("chat_id,name\n1,Ann\n2,Пётр\n".encode("cp1251"))
+    said = run("import", file)
+    assert "Line 3: it is not UTF-8 text; save the file as CSV UTF-8" in said
+    assert "1 added" in said
+    file.write_bytes("chat_id,имя\n1,Ann\n".encode("cp1251"))
+    with pytest.raises(InvalidInput, match=r"its line 1 cannot be read: it is not UTF-8 text; save the file"):
+        run("import", file)
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("chat_id,name,Chat ID", r"has 2 columns 'chat_id' \(1 and 3\); leave the one"),
+        ("chat_id,name,ChatId", r"has 2 columns 'chat_id' \(1 and 3\); leave the one"),
+        ("name,phone", r"has no column 'chat_id' \(telegram_id, user_id, id would do too\)"),
+        ("123456789,Ann", r"the first line must name the columns"),
+    ],
+)
+def test_a_header_without_one_clear_address_is_refused(tmp_path: Path, header: str, words: str) -> None:
+    (tmp_path / "people.csv").write_text(f"{header}\n1,x,2\n")
+    with pytest.raises(InvalidInput, match=words):
+        run("import", tmp_path / "people.csv")
+    assert not Contact.objects.exists()
+
+
+def test_standard_input_is_imported_and_named() -> None:
+    assert "2 rows: 2 added" in run("import", "-", "--list", "vip", stdin="chat_id\n1\n2\n")
+    with pytest.raises(InvalidInput, match="standard input"):
+        run("import", "-", stdin="chat_id\nx\n")
+
+
 def test_the_rejects_must_not_overwrite_the_file(people: Path) -> None:
     before = people.read_bytes()
     with pytest.raises(InvalidInput, match="is the file to import"):
