@@ -3,21 +3,24 @@
 import re
 
 import pytest
+from django.db import OperationalError
 from django.db.models import F
 from msgspec import structs
 
-from longwave.campaigns import ledger, lifecycle, preparing, tending
+from longwave.campaigns import ledger, lifecycle, preparing, resolving, tending
 from longwave.campaigns.control import Control
 from longwave.campaigns.models import Bucket, Campaign, CampaignState
 from longwave.campaigns.settling import STOPPED, Pending, settle
 from longwave.contacts.models import Contact
-from longwave.core.outcomes import Gone, Outcome, Retry, Sent, Throttled, Unknown
+from longwave.core.outcomes import Gone, Outcome, Rejected, Retry, Sent, Throttled, Unknown
+from longwave.jobs import submission
 from longwave.jobs.models import Job
 from longwave.senders import senders
 from longwave.senders.models import Sender
 
 pytestmark = pytest.mark.usefixtures("database")
 ME, OTHER = "host:1:1:aa:0", "host:2:2:bb:0"
+BAD = Rejected("chat not found")
 REFUSED = Retry("connection refused")
 UNANSWERED = Unknown("no answer in time")
 
@@ -197,3 +200,69 @@ def test_whoever_resumes_into_a_silence_is_told_again_only_by_what_came_since() 
     record(campaign, rows[15:], REFUSED)
     tending.tend()
     assert lifecycle.get(campaign.pk).state == CampaignState.PAUSED
+
+
+def ended(campaign: Campaign, *outcomes: Outcome) -> Campaign:
+    """All that is left met these outcomes, and its last lane has found nothing more to do."""
+    rows = claimed(campaign)
+    record(campaign, rows, *outcomes)
+    assert ledger.close_batch(campaign, rows[0].batch_id, ME)
+    assert lifecycle.complete(campaign.pk)
+    return lifecycle.get(campaign.pk)
+
+
+def test_a_campaign_that_met_only_refusals_fails_and_says_why() -> None:
+    campaign = ended(a_campaign(4), BAD, Gone("blocked"))
+
+    assert campaign.state == CampaignState.FAILED
+    assert campaign.reason == "none of its messages could be sent: chat not found (2×)"
+    assert told() == [f"Campaign {campaign.pk} (Spring) is failed: {campaign.reason}"]
+
+
+def test_what_failed_can_be_tried_again_and_ends_well() -> None:
+    campaign = ended(a_campaign(3), BAD)
+
+    assert resolving.retry_failed(campaign.pk) == 3
+    again = lifecycle.get(campaign.pk)
+    assert again.state == CampaignState.RUNNING
+
+    done = ended(again, Sent("1"))
+    assert (done.state, done.reason) == (CampaignState.COMPLETED, "")
+
+
+@pytest.mark.parametrize("other", [Sent("1"), UNANSWERED])
+def test_a_campaign_that_somebody_got_or_may_have_got_is_completed(other: Outcome) -> None:
+    assert ended(a_campaign(4), BAD, other).state == CampaignState.COMPLETED
+
+
+def test_a_campaign_whose_people_are_all_gone_is_completed() -> None:
+    assert ended(a_campaign(4), Gone("blocked")).state == CampaignState.COMPLETED
+
+
+def test_the_admins_are_told_when_nobody_is_in_the_audience() -> None:
+    campaign = Campaign.objects.create(sender=a_sender(), content={"text": "hi"}, name="Spring")
+    lifecycle.start(campaign.pk)
+
+    assert preparing.freeze(campaign.pk, until=lambda: False)
+
+    assert told() == [f"Campaign {campaign.pk} (Spring) is failed: nobody in its audience can be written to"]
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("death", [Killed(), OperationalError("database is locked")])
+def test_a_campaign_stops_and_its_admins_are_told_or_neither(
+    death: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = a_campaign(3)
+
+    def submit(*_: object, **__: object) -> None:
+        raise death
+
+    monkeypatch.setattr(submission, "submit", submit)
+    with pytest.raises(type(death)):
+        lifecycle.stop(campaign.pk, "for a test")
+
+    assert lifecycle.get(campaign.pk).state == CampaignState.RUNNING

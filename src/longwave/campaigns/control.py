@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,11 +11,10 @@ from django.db.models import Sum
 from longwave.campaigns import checks, lifecycle
 from longwave.campaigns.ledger import BUCKET_SECONDS
 from longwave.campaigns.models import Batch, Bucket, Campaign, CampaignState, Charted, ErrorTally
+from longwave.campaigns.tallies import commonest
 from longwave.core import breaker
-from longwave.core.errors import Conflict
 from longwave.core.slots import Rate
 from longwave.senders.models import Sender, SenderStatus
-from longwave.senders.notify import notify_admins
 from longwave.senders.senders import limits, mark_broken
 
 FAILURES = (Charted.REJECTED, Charted.FAILED, Charted.UNKNOWN)
@@ -77,7 +76,7 @@ class Control:
         campaign = Campaign.objects.select_related("sender").get(pk=campaign_id)
         reason = _why_stop(campaign)
         if reason is not None:
-            stop(campaign, reason)
+            lifecycle.stop(campaign.pk, reason)
 
 
 def judge_silence(campaign: Campaign) -> None:
@@ -94,26 +93,17 @@ def judge_silence(campaign: Campaign) -> None:
     sent = Batch.objects.filter(campaign=campaign, sent__gt=0)
     seconds = breaker.silent_for(newest_first, time.time(), is_proven=sent.exists())
     if seconds is not None:
-        errors = _commonest(campaign, FAULTS)
-        stop(campaign, f"nothing could be sent for {seconds:.0f} s: {errors}; resume it when that is over")
-
-
-def stop(campaign: Campaign, reason: str) -> None:
-    """Pause for a reason that the engine found, and tell the admins. Another lane may have been first."""
-    try:
-        lifecycle.pause(campaign.pk, reason)
-    except Conflict:
-        return
-    notify_admins(campaign.sender, f"Campaign {campaign.pk} ({campaign.name}) is paused: {reason}")
+        errors = commonest(campaign.pk, FAULTS)
+        lifecycle.stop(
+            campaign.pk, f"nothing could be sent for {seconds:.0f} s: {errors}; resume it when that is over"
+        )
 
 
 def break_sender(sender: Sender, reason: str) -> None:
     """The provider refuses the sender itself: it and every campaign that sends through it stop at once."""
     mark_broken(sender.pk, reason)
-    for campaign in Campaign.objects.filter(sender=sender, state=CampaignState.RUNNING).select_related(
-        "sender"
-    ):
-        stop(campaign, f"sender {sender.name} is refused: {reason}")
+    for campaign in Campaign.objects.filter(sender=sender, state=CampaignState.RUNNING):
+        lifecycle.stop(campaign.pk, f"sender {sender.name} is refused: {reason}")
 
 
 def _why_stop(campaign: Campaign) -> str | None:
@@ -129,7 +119,7 @@ def _why_stop(campaign: Campaign) -> str | None:
     rate = breaker.verdict([_tally(counts) for _, counts in newest_first], campaign.failure_limit)
     if rate is not None:
         limit = f"{campaign.failure_limit:.0%}"
-        return f"{rate:.0%} of the latest sends failed (limit {limit}): {_commonest(campaign, FAILURES)}"
+        return f"{rate:.0%} of the latest sends failed (limit {limit}): {commonest(campaign.pk, FAILURES)}"
     if campaign.paid and campaign.stars_budget is not None and stars_spent(campaign) >= campaign.stars_budget:
         return f"the budget of {campaign.stars_budget} Stars is spent"
     return None
@@ -140,11 +130,6 @@ def stars_spent(campaign: Campaign) -> float:
     sent = Bucket.objects.filter(campaign=campaign, outcome=Charted.SENT).values_list("count", flat=True)
     free = checks.FREE_RATE * BUCKET_SECONDS
     return sum(max(0.0, count - free) for count in sent) * checks.STARS_PER_MESSAGE
-
-
-def _commonest(campaign: Campaign, labels: Collection[str]) -> str:
-    tallies = ErrorTally.objects.filter(campaign=campaign, outcome__in=labels).order_by("-count")[:3]
-    return "; ".join(f"{tally.text} ({tally.count}×)" for tally in tallies)
 
 
 def _tally(counts: Mapping[str, int]) -> breaker.Tally:

@@ -4,14 +4,16 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Sum
 from django.db.models.functions import Coalesce, Now
 
 from longwave.campaigns import checks, ledger
-from longwave.campaigns.models import Batch, BatchState, Campaign, CampaignState, MissedPolicy
+from longwave.campaigns.models import Batch, BatchState, Campaign, CampaignState, Charted, MissedPolicy
 from longwave.campaigns.states import CAMPAIGN
+from longwave.campaigns.tallies import commonest
 from longwave.core.errors import Conflict, InvalidInput, NotFound, Problem
 from longwave.jobs.declare import find
+from longwave.senders.notify import notify_admins
 
 
 def get(campaign_id: int) -> Campaign:
@@ -47,8 +49,11 @@ def unschedule(campaign_id: int) -> Campaign:
 
 
 def miss(campaign_id: int, reason: str) -> Campaign:
-    """A schedule whose time passed unseen: wait, paused, for a decision."""
-    return _apply("miss", campaign_id, reason=reason)
+    """A schedule whose time passed unseen: wait, paused, for a decision. The admins are told."""
+    with transaction.atomic():
+        campaign = _apply("miss", campaign_id, reason=reason)
+        _tell_admins(campaign)
+    return campaign
 
 
 def run(campaign_id: int) -> Campaign:
@@ -60,13 +65,26 @@ def run(campaign_id: int) -> Campaign:
 
 
 def fail(campaign_id: int, reason: str) -> Campaign:
-    """It could not be prepared."""
-    return _apply("fail", campaign_id, reason=reason, finished_at=Now())
+    """Nothing of it could be sent. The admins are told."""
+    with transaction.atomic():
+        campaign = _apply("fail", campaign_id, reason=reason, finished_at=Now())
+        _tell_admins(campaign)
+    return campaign
 
 
 def pause(campaign_id: int, reason: str = "paused by hand") -> Campaign:
     """Hold still. Lanes stop within a quarter of a second; what was claimed but has not left is given back."""
     return _apply("pause", campaign_id, reason=reason)
+
+
+def stop(campaign_id: int, reason: str) -> bool:
+    """Pause for a reason that the engine found and tell the admins: both or neither. False: it had stopped already."""
+    try:
+        with transaction.atomic():
+            _tell_admins(pause(campaign_id, reason))
+    except Conflict:
+        return False
+    return True
 
 
 def resume(campaign_id: int) -> Campaign:
@@ -101,7 +119,10 @@ def cancel(campaign_id: int, reason: str = "cancelled by hand") -> Campaign:
 
 
 def complete(campaign_id: int) -> bool:
-    """Mark it completed when every batch is done; whether it was this call that did it."""
+    """End it when every batch is done: completed, or failed when all it met were refusals and faults.
+
+    Whether it was this call that ended it.
+    """
     unfinished = Batch.objects.filter(campaign_id=campaign_id).exclude(state=BatchState.DONE)
     if unfinished.exists():
         return False
@@ -110,13 +131,26 @@ def complete(campaign_id: int) -> bool:
         running = Campaign.objects.select_for_update().filter(state__in=CAMPAIGN.sources("complete"))
         if not running.filter(pk=campaign_id).first() or unfinished.exists():
             return False
-        mine = Campaign.objects.filter(pk=campaign_id)
-        mine.update(state=CampaignState.COMPLETED, state_at=Now(), finished_at=Now(), reason="")
+        errors = _why_nothing_was_sent(campaign_id)
+        if errors is None:
+            _apply("complete", campaign_id, finished_at=Now(), reason="")
+        else:
+            fail(campaign_id, f"none of its messages could be sent: {errors}")
     return True
 
 
+def _why_nothing_was_sent(campaign_id: int) -> str | None:
+    """The commonest errors, where nobody got it or may have got it, and somebody should have; else None."""
+    arrived, refused = ("sent", "unknown", "skipped"), (Charted.REJECTED, Charted.FAILED)
+    sums = Batch.objects.filter(campaign=campaign_id).aggregate(
+        **{name: Sum(name, default=0) for name in (*arrived, *refused)}
+    )
+    is_hopeless = not any(sums[name] for name in arrived) and any(sums[name] for name in refused)
+    return commonest(campaign_id, refused) if is_hopeless else None
+
+
 def reopen(campaign_id: int) -> Campaign:
-    """A completed campaign has deliveries to send again."""
+    """A campaign that had ended has deliveries to send again."""
     with transaction.atomic():
         changes = {"finished_at": None, "generation": F("generation") + 1}
         judged = ledger.bucket_now(campaign_id)
@@ -174,6 +208,12 @@ def submit_prepare(campaign: Campaign) -> None:
     find("campaigns.prepare").submit(
         campaign_id=campaign.pk, job_dedupe_key=f"{campaign.pk}:{campaign.generation}"
     )
+
+
+def _tell_admins(campaign: Campaign) -> None:
+    """Of the state it came to by itself. In the transaction that brought it there."""
+    text = f"Campaign {campaign.pk} ({campaign.name}) is {campaign.state}: {campaign.reason}"
+    notify_admins(campaign.sender, text)
 
 
 def _apply(verb: str, campaign_id: int, **changes: Any) -> Campaign:

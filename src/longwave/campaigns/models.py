@@ -16,7 +16,7 @@ class CampaignState(models.TextChoices):
     PAUSED = "paused", "holds still; reason says who or what stopped it"
     COMPLETED = "completed", "every delivery has its outcome"
     CANCELLED = "cancelled", "stopped for good; what was not sent never will be"
-    FAILED = "failed", "could not be prepared"
+    FAILED = "failed", "nothing of it could be sent; reason says why"
 
 
 class DeliveryState(models.TextChoices):

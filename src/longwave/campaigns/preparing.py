@@ -5,7 +5,7 @@ from functools import partial
 
 from django.db.models import QuerySet
 
-from longwave.campaigns import control, ledger, lifecycle
+from longwave.campaigns import ledger, lifecycle
 from longwave.campaigns.models import Campaign, CampaignState
 from longwave.contacts import segments
 from longwave.contacts.audience import audience
@@ -31,7 +31,7 @@ def freeze(campaign_id: int, *, until: Callable[[], bool]) -> bool:
                 return False
     except InvalidInput as error:
         # Asked again, it would fail again: a person has to know.
-        control.stop(campaign, f"its audience cannot be frozen: {error}")
+        lifecycle.stop(campaign.pk, f"its audience cannot be frozen: {error}")
         return True
     if frozen is None:
         # Paused or cancelled meanwhile. It may have been resumed since: then there is more to freeze.

@@ -7,12 +7,15 @@ from django.db import transaction
 from longwave import database
 from longwave.campaigns import ledger, lifecycle
 from longwave.campaigns.models import Batch, BatchState, Campaign, CampaignState, Delivery, DeliveryState
+from longwave.campaigns.states import CAMPAIGN
 from longwave.core.errors import Conflict
 
 PATIENCE = 10.0
 """Seconds for which a batch is tried again whose rows a lane is just writing to."""
 
-OPEN_TO_CHANGE = (CampaignState.RUNNING, CampaignState.PAUSED, CampaignState.COMPLETED)
+ENDED = CAMPAIGN.sources("reopen")
+
+OPEN_TO_CHANGE = (CampaignState.RUNNING, CampaignState.PAUSED, *ENDED)
 
 
 def resend_unknown(campaign_id: int) -> int:
@@ -46,7 +49,7 @@ def _change(campaign_id: int, counter: str, source: DeliveryState, target: Deliv
 
 
 def _refuse_unless_open(campaign: Campaign) -> None:
-    if campaign.state in (CampaignState.DRAFT, CampaignState.SCHEDULED, CampaignState.PREPARING):
+    if not campaign.prepared:
         raise Conflict(f"Campaign {campaign.pk} has sent nothing yet: it is {campaign.state}.")
     if campaign.state not in OPEN_TO_CHANGE:
         raise Conflict(
@@ -65,7 +68,7 @@ def _change_batch(campaign_id: int, batch_id: int, source: DeliveryState, target
         if target == DeliveryState.PENDING and batch.state != BatchState.LEASED:
             Batch.objects.filter(pk=batch_id).update(state=BatchState.OPEN, due_at=None)
         ledger.recount(batch_id)
-        if changed and target == DeliveryState.PENDING and campaign.state == CampaignState.COMPLETED:
+        if changed and target == DeliveryState.PENDING and campaign.state in ENDED:
             # With the first batch: killed before the last one, what is open by then is sent all the same.
             lifecycle.reopen(campaign_id)
     return changed

@@ -6,7 +6,7 @@ from typing import Any
 import structlog
 from django.db import transaction
 
-from longwave import channels
+from longwave import channels, database
 from longwave.channels.base import Recipient
 from longwave.core.errors import Conflict, InvalidInput
 from longwave.jobs import JobHandle
@@ -41,8 +41,10 @@ def notify(
 
 
 def notify_admins(sender: Sender, text: str) -> int:
-    """Tell the sender's admin chats. Returns how many will be told; never raises: it reports trouble, it
-    makes none."""
+    """Tell the sender's admin chats, in the caller's transaction. Returns how many will be told.
+
+    It reports trouble and makes none: nothing is raised, but for what ends the caller's transaction as well.
+    """
     told = 0
     for chat in sender.admin_chats:
         try:
@@ -51,6 +53,8 @@ def notify_admins(sender: Sender, text: str) -> int:
                 notify(sender, str(chat), plain_text(sender, "{{ notice }}"), {"notice": _short(text)})
             told += 1
         except Exception as error:
+            if database.is_passing(error):
+                raise
             log.warning("admin_not_told", sender=sender.name, chat=chat, error=str(error))
     return told
 

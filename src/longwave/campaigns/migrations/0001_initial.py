@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
                 ('paid', models.BooleanField(default=False)),
                 ('stars_budget', models.PositiveIntegerField(null=True)),
                 ('failure_limit', models.FloatField(default=0.1)),
-                ('state', models.CharField(choices=[('draft', 'being written; nothing is frozen yet'), ('scheduled', 'starts at scheduled_at'), ('preparing', 'its audience is being frozen'), ('running', 'is sending'), ('paused', 'holds still; reason says who or what stopped it'), ('completed', 'every delivery has its outcome'), ('cancelled', 'stopped for good; what was not sent never will be'), ('failed', 'could not be prepared')], default='draft', max_length=10)),
+                ('state', models.CharField(choices=[('draft', 'being written; nothing is frozen yet'), ('scheduled', 'starts at scheduled_at'), ('preparing', 'its audience is being frozen'), ('running', 'is sending'), ('paused', 'holds still; reason says who or what stopped it'), ('completed', 'every delivery has its outcome'), ('cancelled', 'stopped for good; what was not sent never will be'), ('failed', 'nothing of it could be sent; reason says why')], default='draft', max_length=10)),
                 ('reason', models.TextField(default='')),
                 ('generation', models.PositiveIntegerField(default=0)),
                 ('judged', models.JSONField(default=dict)),
