@@ -4,6 +4,7 @@ Every line has `event`, stable words that can be searched for; what varies is in
 """
 
 import logging
+import os
 import re
 import sys
 from collections.abc import MutableMapping
@@ -62,6 +63,20 @@ def configure(level: str, style: Literal["console", "json"], stream: TextIO | No
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
+def say_at_once(name: str, text: str) -> None:
+    """A line of logger `name` in the log's format, written round every buffer and lock.
+
+    For signal handlers, which may interrupt the very handler that a log record would go through.
+    """
+    root = logging.getLogger()
+    if not root.handlers or not root.isEnabledFor(logging.INFO):
+        return
+    record = logging.LogRecord(name, logging.INFO, "", 0, text, (), None)
+    os.write(
+        sys.__stderr__.fileno() if sys.__stderr__ else 2, f"{root.handlers[0].format(record)}\n".encode()
+    )
+
+
 def formatter(style: str, *, colors: bool = False) -> logging.Formatter:
     """The format itself, for servers that set up their own logging (granian names it in a dictConfig)."""
     return structlog.stdlib.ProcessorFormatter(
@@ -81,7 +96,17 @@ def _renderers(style: str, *, colors: bool) -> list[Any]:
         )
         return [frames, _Scrubbed(structlog.processors.JSONRenderer())]
     plain = structlog.dev.plain_traceback
-    return [_Scrubbed(structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain))]
+    return [
+        _one_line,
+        _Scrubbed(structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)),
+    ]
+
+
+def _one_line(logger: Any, name: str, event: Event) -> Event:
+    """What libraries say over several lines comes on one: each line of a log stands for itself."""
+    if "\n" in (said := str(event.get("event", ""))):
+        event["event"] = " ".join(said.split())
+    return event
 
 
 class _Scrubbed:

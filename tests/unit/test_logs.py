@@ -46,6 +46,28 @@ def test_a_library_s_line_and_ours_have_the_same_shape() -> None:
     assert theirs["event"] == "connected to somewhere"
 
 
+def test_a_line_said_in_a_signal_handler_has_the_same_shape(capfd: pytest.CaptureFixture[str]) -> None:
+    logs.configure("INFO", "json", io.StringIO())
+    logs.say_at_once("theirs", f"worker: Warm shutdown of {TOKEN}")
+    (said,) = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert (said["event"], said["logger"], said["level"]) == (
+        "worker: Warm shutdown of 123456789:…",
+        "theirs",
+        "info",
+    )
+    logs.configure("WARNING", "json", io.StringIO())
+    logs.say_at_once("theirs", "no news")
+    assert capfd.readouterr().err == ""
+
+
+def test_what_a_library_says_over_several_lines_is_one_line_for_people() -> None:
+    stream = io.StringIO()
+    logs.configure("INFO", "console", stream)
+    logging.getLogger("theirs").warning("Cannot connect.\nTrying again in 2.00 seconds...\n")
+    assert stream.getvalue().count("\n") == 1
+    assert "Cannot connect. Trying again in 2.00 seconds..." in stream.getvalue()
+
+
 def test_less_important_lines_are_left_out() -> None:
     stream = io.StringIO()
     logs.configure("WARNING", "json", stream)

@@ -8,9 +8,11 @@ import warnings
 from typing import Any
 
 from celery import signals
-from celery.exceptions import SecurityWarning
+from celery.apps import worker as celery_worker
+from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 from django.db import connections
 
+from longwave import config, logs
 from longwave.celery import app
 from longwave.jobs import coroutines, declare, rooms, runner, stop
 from longwave.jobs.declare import AnyJob
@@ -60,6 +62,24 @@ def _as_task(declared: AnyJob) -> None:
     app.task(task, name=declared.name, shared=False, lazy=False)
 
 
+def _keep_our_logging(loglevel: int, **_: Any) -> None:
+    """Celery sets up no logging of its own where this is connected: its lines come out like ours."""
+    if not logging.getLogger().handlers:  # `celery -A longwave.celery worker`
+        logs.configure("INFO", config.current().log_format)
+    logging.getLogger().setLevel(loglevel)
+
+
+def _keep_quiet(**_: Any) -> None:
+    """Celery warns, whenever the broker is lost, of a setting that we have set."""
+    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
+
+
+def _say(text: str, *_: Any) -> None:
+    """What Celery says when it is told to stop: in our format too, on one line."""
+    if text.strip():
+        logs.say_at_once("celery.apps.worker", text.strip())
+
+
 def _before_fork(**_: Any) -> None:
     """Children inherit what is open: it must not be a database connection."""
     runner.is_main(os.getpid())
@@ -86,6 +106,9 @@ def _end_with_main(main: int) -> None:
     os._exit(1)
 
 
+signals.setup_logging.connect(_keep_our_logging, weak=False)
+signals.celeryd_after_setup.connect(_keep_quiet, weak=False)
+celery_worker.safe_say = _say
 signals.worker_init.connect(_before_fork, weak=False)
 signals.worker_shutting_down.connect(_stopping, weak=False)
 signals.worker_process_init.connect(_in_child, weak=False)
