@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,6 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
+WORKERS = ("send-", "general-")
+OUR_FORMAT = re.compile(r"\| \d{4}-\d\d-\d\dT[\d:.]+Z \[\w+ *\] .+ \[[\w.]+\]")
 SOURCE = Path(__file__).parents[2] / "src"
 
 
@@ -46,9 +49,11 @@ class Installation:
             command = [sys.executable, "-m", "longwave", "up"]
             return subprocess.Popen(command, env=self.environ, stdout=log, stderr=subprocess.STDOUT)
 
-    def run(self, *args: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *args: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "longwave", *args]
-        return subprocess.run(command, env=self.environ, capture_output=True, text=True, timeout=60)
+        return subprocess.run(
+            command, env=self.environ, input=stdin, capture_output=True, text=True, timeout=60
+        )
 
     def is_healthy(self) -> bool:
         try:
@@ -126,6 +131,32 @@ def test_up_heals_what_dies_refuses_a_second_and_stops_with_nothing_left(place: 
     assert up.wait(15) == 0
     assert time.monotonic() - ordered < 10
     assert place.processes() == []
+
+    lines = place.log.read_text().splitlines()
+    assert any("next         longwave sender add telegram" in line for line in lines)
+    assert lines[-1].split() == ["up", "|", "stopped"]
+    assert any("Warm shutdown" in line for line in lines)
+    strange = [line for line in lines if line.startswith(WORKERS) and not OUR_FORMAT.search(line)]
+    assert strange == []
+
+
+def test_up_serves_the_regions_of_its_senders_and_says_what_comes_next(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    place = Installation(tmp_path / "home")
+    add = ("sender", "add", "memory", "--name", "shop", "--token-stdin", "--region", "eu")
+    assert place.run(*add, stdin="secret").returncode == 0
+    up = place.start()
+    try:
+        until(place.is_up)
+        findings = {each["check"]: each for each in json.loads(place.run("doctor", "--json").stdout)}
+        assert findings["region eu"]["verdict"] == "ok"
+        up.send_signal(signal.SIGTERM)
+        assert up.wait(15) == 0
+    finally:
+        until(lambda: place.kill_all() == 0)
+    said = place.log.read_text()
+    assert "regions      eu;" in said
+    assert "next         longwave campaign list" in said
 
 
 def test_after_kill_9_up_ends_what_was_left_and_goes_on(place: Installation) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from longwave.cli import progress, waiting
 from longwave.core.errors import InvalidInput, Problem
@@ -22,6 +23,9 @@ app = typer.Typer(no_args_is_help=True, help="Bot tokens and their limits.")
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Name = Annotated[str, typer.Argument(help="The sender's name.")]
 TokenStdin = Annotated[bool, typer.Option("--token-stdin", help="Read the token from standard input.")]
+WIDE = 200
+"""Columns that a table in a file or a pipe gets."""
+
 _ASKING = "Asking its provider…"
 
 
@@ -35,6 +39,7 @@ def add(
     base_url: Annotated[str, typer.Option(help="A local or fake Bot API server.")] = "",
     admin_chat: Annotated[list[str] | None, typer.Option(help="Who is told when something stops.")] = None,
     bulk_share: Annotated[float, typer.Option(help="The part of the rate that campaigns may use.")] = 1.0,
+    region: Annotated[str, typer.Option(help="Only workers of this region send its campaigns.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Add a sender, once its provider has accepted the token."""
@@ -49,8 +54,14 @@ def add(
             base_url=base_url,
             admin_chats=admin_chat or [],
             bulk_share=bulk_share,
+            region=region,
         )
     _answer(sender, as_json, f"Added {name}: {sender.account['name']}, {_rate(sender)}.")
+    if sender.region and not as_json:
+        typer.echo(
+            f"Its campaigns wait for workers of region {region}: longwave worker --region {region}, "
+            "or stop and start `longwave up`, which serves every region that it finds."
+        )
     if not as_json:
         typer.echo("Next, its recipients: longwave contacts import FILE.csv --list NAME")
 
@@ -64,10 +75,7 @@ def list_(as_json: AsJson = False) -> None:
     elif not found:
         typer.echo("No senders yet. Add one: longwave sender add telegram --name NAME")
     else:
-        table = Table("Name", "Channel", "Account", "Rate", "Status", box=None)
-        for sender in found:
-            table.add_row(sender.name, sender.channel, _account(sender), _rate(sender), _status(sender))
-        Console().print(table)
+        _print_table(found)
 
 
 @app.command()
@@ -79,8 +87,8 @@ def show(name: Name, as_json: AsJson = False) -> None:
         return
     table = Table(box=None, show_header=False)
     for field, value in _fields(sender).items():
-        table.add_row(field.replace("_", " "), _readable(value))
-    Console().print(table)
+        table.add_row(field.replace("_", " "), Text(_readable(value)))
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
 
 
 @app.command()
@@ -200,10 +208,23 @@ def _fields(sender: Sender) -> dict[str, Any]:
     }
 
 
+def _print_table(found: list[Sender]) -> None:
+    """One line a sender; the region only where there are any."""
+    has_regions = any(sender.region for sender in found)
+    table = Table(
+        "Name", "Channel", "Account", "Rate", *(["Region"] if has_regions else []), "Status", box=None
+    )
+    for sender in found:
+        region = [sender.region] if has_regions else []
+        cells = [sender.name, sender.channel, _account(sender), _rate(sender), *region, _status(sender)]
+        table.add_row(*map(Text, cells))
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+
+
 def _readable(value: Any) -> str:
     if value is None:
         return "unlimited"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return (", ".join(map(str, value)) if isinstance(value, list) else str(value)) or "–"
 
 
 def _account(sender: Sender) -> str:

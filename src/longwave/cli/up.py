@@ -1,12 +1,14 @@
 """`longwave up`: everything on this machine, in one terminal."""
 
+import json
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -38,6 +40,9 @@ CONCURRENCY = 2
 LANES_AT_ONCE = 32
 """A lane waits more than it works: one process drives many, in threads that share one event loop."""
 
+ASK_WITHIN = 20
+"""Seconds that listing the senders may take."""
+
 
 def up(
     senders: Annotated[int, typer.Option(min=1, help="Worker processes that send campaigns.")] = 1,
@@ -59,6 +64,7 @@ def up(
             return_work=lambda pids: _longwave("return-work", *map(str, pids)),
             on_ready=partial(_tell, current, output, web=web),
         ).run()
+        output.say("stopped" if code == 0 else "stopped at once")
     raise typer.Exit(code)
 
 
@@ -106,12 +112,12 @@ def _children(current: Config, *, senders: int, workers: int, web: bool) -> Iter
         yield Child("web", _longwave("web"), before=partial(check_port, current))
     yield Child("beat", _longwave("beat"))
     for number in range(1, senders + 1):
-        yield _worker(f"send-{number}", SENDING, "threads", LANES_AT_ONCE)
+        yield _worker(f"send-{number}", SENDING, "threads", LANES_AT_ONCE, "--all-regions")
     for number in range(1, workers + 1):
         yield _worker(f"general-{number}", GENERAL, "prefork", CONCURRENCY)
 
 
-def _worker(name: str, queues: tuple[str, ...], pool: str, concurrency: int) -> Child:
+def _worker(name: str, queues: tuple[str, ...], pool: str, concurrency: int, *more: str) -> Child:
     options = (
         "--queues",
         ",".join(queues),
@@ -121,6 +127,7 @@ def _worker(name: str, queues: tuple[str, ...], pool: str, concurrency: int) -> 
         str(concurrency),
         "--name",
         name,
+        *more,
     )
     return Child(name, _longwave("worker", *options), rank=0, holds_work=True)
 
@@ -131,12 +138,19 @@ def _longwave(*words: str) -> list[str]:
 
 
 def _tell(current: Config, output: Output, *, web: bool) -> None:
+    senders = _senders()
+    regions = sorted({sender["region"] for sender in senders if sender["region"]})
     facts = {
         "data folder": str(current.home),
         "database": scrub(current.database_url),
         "broker": "embedded" if current.is_embedded else scrub(current.broker_url or ""),
         "web": f"http://{current.host}:{current.port}" if web else "not started (--no-web)",
-        "next": "longwave sender add telegram --name NAME --token-stdin",
+        **(
+            {"regions": f"{', '.join(regions)}; those of senders added later need a new start"}
+            if regions
+            else {}
+        ),
+        "next": "longwave campaign list" if senders else "longwave sender add telegram --name NAME",
         "stop": "Ctrl-C",
     }
     if output.as_json:
@@ -145,3 +159,11 @@ def _tell(current: Config, output: Output, *, web: bool) -> None:
     output.say(f"Longwave {__version__} runs.")
     for name, value in facts.items():
         output.line("up", f"  {name:<12} {value}")
+
+
+def _senders() -> list[dict[str, Any]]:
+    """The senders there are, asked of a process of its own: this one knows no database. None when it fails."""
+    asked = subprocess.run(
+        _longwave("sender", "list", "--json"), capture_output=True, text=True, check=False, timeout=ASK_WITHIN
+    )
+    return json.loads(asked.stdout) if asked.returncode == 0 else []

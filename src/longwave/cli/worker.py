@@ -14,12 +14,20 @@ from longwave.core.errors import InvalidInput, Problem
 from longwave.jobs import queues as queue_table
 
 DEFAULT_CONCURRENCY = 2
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 def worker(
     queues: Annotated[
         str, typer.Option("--queues", "-Q", help="Queues to work on, separated by commas; all unless given.")
     ] = "",
+    region: Annotated[
+        list[str] | None,
+        typer.Option(help="Send for senders of this region too; may be given several times."),
+    ] = None,
+    all_regions: Annotated[
+        bool, typer.Option("--all-regions", help="Send for every region that senders are in as it starts.")
+    ] = False,
     concurrency: Annotated[
         int, typer.Option("--concurrency", "-c", min=1, help="How many jobs run at a time.")
     ] = DEFAULT_CONCURRENCY,
@@ -30,7 +38,8 @@ def worker(
     """Run one worker until it is told to stop."""
     if pool not in ("prefork", "threads", "solo"):
         raise InvalidInput(Problem("--pool", pool, "must be prefork, threads or solo"))
-    chosen = chosen_queues(queues)
+    check_level(loglevel)
+    chosen = [*chosen_queues(queues), *regional_queues(region or [], all_regions=all_regions)]
     from longwave.jobs import worker as jobs_worker  # brings Celery, which the other commands do without
 
     code = jobs_worker.start(
@@ -38,7 +47,7 @@ def worker(
         concurrency=concurrency,
         pool=pool,
         name=f"{name or f'worker{os.getpid()}'}@{socket.gethostname()}",
-        loglevel=loglevel or config.current().log_level,
+        loglevel=loglevel.upper() or config.current().log_level,
     )
     sys.exit(code)
 
@@ -68,3 +77,22 @@ def chosen_queues(text: str) -> list[str]:
             )
         )
     return names or list(queue_table.PRIORITIES)
+
+
+def regional_queues(regions: list[str], *, all_regions: bool) -> list[str]:
+    """The queues of sending in these regions, or in all that senders are in. Raises InvalidInput."""
+    wrong = [region for region in regions if not queue_table.is_region(region)]
+    if wrong:
+        remedy = "must be 1 to 32 small letters, digits and dashes, such as eu or us-east"
+        raise InvalidInput(*(Problem("--region", region, remedy) for region in wrong))
+    if all_regions:
+        from longwave.senders import senders  # the database is asked only when somebody wants to know
+
+        regions = [*regions, *senders.regions()]
+    return queue_table.of_regions(dict.fromkeys(regions))
+
+
+def check_level(level: str) -> None:
+    """Raise InvalidInput for a level of logging that there is not."""
+    if level and level.upper() not in LEVELS:
+        raise InvalidInput(Problem("--loglevel", level, "must be one of " + ", ".join(LEVELS)))

@@ -3,7 +3,8 @@
 Names are fixed: operators type them. `email.eu` is the queue `email` for workers of the region `eu`.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 
 PRIORITIES: Mapping[str, int] = {
     "campaigns": 10,
@@ -28,6 +29,11 @@ HIGHEST = 9
 
 MAX_NAME = 64
 
+REGIONAL = ("broadcast", "email")
+"""The queues of sending: a sender's region decides which workers they are for."""
+
+_REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+
 
 def base(queue: str) -> str:
     """The queue that `queue` is a region of: `email` for `email.eu`, and for `email` itself."""
@@ -38,6 +44,16 @@ def is_known(queue: str) -> bool:
     """Whether jobs may be put there: a queue of the table, or a region of one."""
     name, dot, region = queue.partition(".")
     return name in PRIORITIES and (bool(region) or not dot) and len(queue) <= MAX_NAME
+
+
+def is_region(name: str) -> bool:
+    """Whether a region may be called so."""
+    return bool(_REGION.fullmatch(name))
+
+
+def of_regions(regions: Iterable[str]) -> list[str]:
+    """The queues of sending in these regions: `broadcast.eu` and `email.eu` for `eu`."""
+    return [f"{queue}.{region}" for region in regions for queue in REGIONAL]
 
 
 def message_priority(queue: str, broker_url: str) -> int:

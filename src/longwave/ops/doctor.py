@@ -190,27 +190,53 @@ def _workers(current: Config, pid: int | None) -> Iterator[Finding]:
     from longwave.celery import app
 
     try:
-        answers = app.control.ping(timeout=PING_WITHIN)
+        answers = app.control.inspect(timeout=PING_WITHIN).active_queues() or {}
     except Exception:  # whatever this broker's driver raises: the broker's finding names it
         yield Finding("workers", "fail", "cannot be asked: the broker does not answer", "see `broker`")
         return
-    names = sorted(name for answer in answers for name in answer)
+    names = sorted(answers)
     if names:
         yield Finding("workers", "ok", f"{len(names)} answer: {', '.join(names)}")
     else:
         remedy = "start one with `longwave worker`; busy ones may need longer to answer"
         yield Finding("workers", "warn", f"none answers within {PING_WITHIN:g} s", remedy)
+    yield from _regions({queue["name"] for queues in answers.values() for queue in queues})
+
+
+def _regions(served: set[str]) -> Iterator[Finding]:
+    """For each region that senders are in: whether a worker that answered listens for their campaigns."""
+    from longwave.campaigns import lifecycle
+    from longwave.campaigns.models import Campaign
+
+    waiting: dict[str, list[str]] = {}
+    for sender in (sender for sender in _known_senders() or [] if sender.region):
+        is_served = lifecycle.queue_of(Campaign(sender=sender)) in served
+        waiting.setdefault(sender.region, []).extend([] if is_served else [sender.name])
+    for region, names in sorted(waiting.items()):
+        if not names:
+            yield Finding(f"region {region}", "ok", "served")
+            continue
+        found = f"no worker that answered serves it: campaigns of {', '.join(names)} wait"
+        remedy = f"longwave worker --region {region}, or stop and start `longwave up`"
+        yield Finding(f"region {region}", "warn", found, remedy)
+
+
+def _known_senders() -> list[Any] | None:
+    """Every sender by name; None where the database cannot say: then `database` or `migrations` said so."""
+    try:
+        if connection.connection is None or schema.pending():
+            return None
+    except ImproperlyConfigured:
+        return None
+    from longwave.senders import senders
+
+    return list(senders.all_senders())
 
 
 def _senders(current: Config) -> Iterator[Finding]:
-    try:
-        if connection.connection is None or schema.pending():
-            return  # `database` and `migrations` said so
-    except ImproperlyConfigured:
-        return  # so did `database`
-    from longwave.senders.models import Sender
-
-    senders = list(Sender.objects.order_by("name"))
+    senders = _known_senders()
+    if senders is None:
+        return
     if not senders:
         remedy = "longwave sender add telegram --name NAME --token-stdin"
         yield Finding("senders", "warn", "there is none", remedy)

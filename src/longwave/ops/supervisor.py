@@ -219,6 +219,7 @@ class Supervisor:
 
     def _stop_all(self) -> None:
         ordered = time.monotonic()
+        self.output.say("stopping")
         for errand in self._errands:
             self._end(errand)
         for rank, seconds in enumerate(self.stop_within):

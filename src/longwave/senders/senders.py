@@ -15,6 +15,7 @@ from longwave import channels
 from longwave.channels.base import Account, Channel, Identity
 from longwave.core.errors import Conflict, InvalidInput, NotFound, Problem
 from longwave.core.slots import BULK_HORIZON, INTERACTIVE_HORIZON
+from longwave.jobs import queues
 from longwave.pacing.ledger import Rate
 from longwave.senders import credentials
 from longwave.senders.models import Sender, SenderStatus
@@ -51,8 +52,8 @@ def add(
     """Ask the provider who this is, and keep it as a sender.
 
     rate: sends a second; 0 is unlimited; None takes `preset`, or else what the channel advises. admin_chats:
-    who is told when something stops. Raises InvalidInput, Conflict (the name or the account is taken) or
-    AccountRefused.
+    who is told when something stops. region: its campaigns are for workers that serve it. Raises
+    InvalidInput, Conflict (the name or the account is taken) or AccountRefused.
     """
     provider, secret = channels.get(channel), secret.strip()
     problems = [
@@ -62,6 +63,7 @@ def add(
         *_url_problems(base_url),
         *_number_problems(bulk_share, burst_guard),
         *_chat_problems(channel, admin_chats),
+        *_region_problems(region),
     ]
     if problems:
         raise InvalidInput(*problems)
@@ -95,6 +97,12 @@ def by_name(name: str) -> Sender:
 def all_senders() -> list[Sender]:
     """Every sender, by name."""
     return list(Sender.objects.order_by("name"))
+
+
+def regions() -> list[str]:
+    """The regions that senders are in, by name."""
+    found = Sender.objects.exclude(region="").values_list("region", flat=True)
+    return sorted(set(found))
 
 
 def account(sender: Sender) -> Account:
@@ -302,6 +310,13 @@ def _chat_problems(channel: str, chats: Sequence[int | str]) -> Iterable[Problem
         text = str(chat).strip()
         if not text or (channel == "telegram" and not _TELEGRAM_CHAT.fullmatch(text)):
             yield Problem(f"admin_chat[{index}]", chat, "must be a chat id, or the @name of a channel")
+
+
+def _region_problems(region: str) -> Iterable[Problem]:
+    if region and not queues.is_region(region):
+        yield Problem(
+            "region", region, "must be 1 to 32 small letters, digits and dashes, such as eu or us-east"
+        )
 
 
 def _hint(name: str) -> str:

@@ -121,6 +121,16 @@ def test_a_server_that_is_away_fails(current: Config, sender: Sender) -> None:
     assert "see that the server runs" in finding.remedy
 
 
+def test_a_region_that_no_worker_serves_is_a_warning(current: Config) -> None:
+    for name, region in (("shop", "eu"), ("news", "eu"), ("club", "us"), ("home", "")):
+        senders.add("memory", name, f"secret of {name}", region=region)
+    examine(current)  # opens the database
+    eu, us = doctor._regions({"broadcast", "broadcast.us", "email.us"})
+    assert (eu.check, eu.verdict, us.check, us.verdict) == ("region eu", "warn", "region us", "ok")
+    assert "campaigns of news, shop wait" in eu.found
+    assert "longwave worker --region eu" in eu.remedy
+
+
 def test_a_sender_marked_broken_that_answers_again_is_a_warning(current: Config, sender: Sender) -> None:
     senders.mark_broken(sender.pk, "Unauthorized")
     finding = examine(current)["sender news"]
