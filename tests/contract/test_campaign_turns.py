@@ -7,12 +7,15 @@ from typing import TypeVar
 import pytest
 from django.db import connection, connections
 
-from longwave.campaigns import lifecycle, turn
+from longwave.campaigns import lifecycle, preparing, turn
 from longwave.campaigns.control import Control
 from longwave.campaigns.lane import in_taking_thread
 from longwave.campaigns.models import Campaign, CampaignState
+from longwave.channels.memory import channel as memory
+from longwave.contacts.models import Contact
 from longwave.jobs import job_context
 from longwave.jobs.job_context import JobContext
+from longwave.senders import senders
 from longwave.senders.models import Sender, SenderStatus
 
 T = TypeVar("T")
@@ -84,3 +87,21 @@ def _backend() -> int:
             "SELECT pg_backend_pid()" if connection.vendor == "postgresql" else "SELECT CONNECTION_ID()"
         )
         return int(cursor.fetchone()[0])
+
+
+@pytest.mark.parametrize("rate", [None, 200.0])
+def test_a_budget_in_stars_is_spent_to_the_last_and_never_overdrawn(sqlite: str, rate: float | None) -> None:
+    account = f"budget {rate}"
+    sender = senders.add("memory", "s", account, rate=0)
+    Contact.objects.bulk_create(Contact(channel="memory", address=str(n)) for n in range(200))
+    campaign = Campaign.objects.create(sender=sender, content={"text": "hi"}, name="c", rate=rate)
+    lifecycle.start(campaign.pk)
+    assert preparing.freeze(campaign.pk, until=lambda: False)
+    Campaign.objects.update(paid=True, stars_budget=5)
+
+    assert take_a_turn(lifecycle.get(campaign.pk)) is None
+
+    price = 0.1 if rate is None else 0.1 * (1 - 30 / rate)
+    paused = lifecycle.get(campaign.pk)
+    assert paused.reason.startswith("the budget of 5 Stars is spent; ")
+    assert len(memory.outbox(account).messages) == int(5 / price)

@@ -1,15 +1,12 @@
 """What must be right before a campaign may start: refused here, with every reason, rather than by the provider."""
 
+import math
+
 from longwave import channels
+from longwave.campaigns import outlook, pricing
 from longwave.campaigns.models import Campaign
 from longwave.core.errors import Conflict, InvalidInput, Problem
 from longwave.senders.models import Sender, SenderStatus
-
-FREE_RATE = 30.0
-"""Telegram's limit for free broadcasts, messages a second (Bots FAQ)."""
-
-STARS_PER_MESSAGE = 0.1
-"""What Telegram charges for a message above the free rate (Bot API, paid broadcasts)."""
 
 
 def rate(value: float | None, sender: Sender) -> None:
@@ -24,7 +21,18 @@ def rate(value: float | None, sender: Sender) -> None:
 
 
 def ready_to_start(campaign: Campaign) -> None:
-    """Raises Conflict or InvalidInput unless the campaign may start as it stands."""
+    """Raises Conflict or InvalidInput unless the campaign may start as it stands.
+
+    A personal message is rendered for the first PREVIEWED contacts of its audience, not for all of it: whoever further
+    down lacks an attribute is rejected by itself.
+    """
+    ready_to_send(campaign)
+    if problems := outlook.preview(campaign) + budget_problems(campaign):
+        raise InvalidInput(*problems)
+
+
+def ready_to_send(campaign: Campaign) -> None:
+    """Raises Conflict or InvalidInput unless the message may leave, whoever gets it."""
     sender = campaign.sender
     if sender.status != SenderStatus.ACTIVE:
         raise Conflict(f"Sender {sender.name} is {sender.status}: {sender.status_reason}.")
@@ -50,26 +58,27 @@ def paid_problems(campaign: Campaign) -> list[Problem]:
                 "stars_budget", campaign.stars_budget, "a paid broadcast needs a budget in Stars, above 0"
             )
         ]
-    effective = effective_rate(campaign)
+    effective = pricing.effective_rate(campaign)
     is_telegrams_own = not sender.base_url
-    if is_telegrams_own and not campaign.paid and (effective is None or effective > FREE_RATE):
+    if is_telegrams_own and not campaign.paid and (effective is None or effective > pricing.FREE_RATE):
         remedy = (
-            f"Telegram grants more than {FREE_RATE:g}/s to paid broadcasts only: "
+            f"Telegram grants more than {pricing.FREE_RATE:g}/s to paid broadcasts only: "
             "set --paid and --stars-budget, or --rate 30"
         )
         return [Problem("rate", effective, remedy)]
     return []
 
 
-def effective_rate(campaign: Campaign) -> float | None:
-    """Messages a second this campaign may reach; None is unlimited."""
-    share = campaign.sender.rate and campaign.sender.rate * campaign.sender.bulk_share
-    rates = [value for value in (share, campaign.rate) if value]
-    return min(rates) if rates else None
-
-
-def stars(messages: int, rate_: float | None) -> float:
-    """Stars for `messages` at a rate: those above the free 30 in each second are charged."""
-    if rate_ is None or rate_ <= FREE_RATE:
-        return 0.0
-    return messages * (1 - FREE_RATE / rate_) * STARS_PER_MESSAGE
+def budget_problems(campaign: Campaign) -> list[Problem]:
+    """Whether the budget in Stars pays for everybody who is to get it. Counts the audience of a paid campaign."""
+    budget = campaign.stars_budget
+    needed = math.ceil(outlook.stars_needed(campaign)) if campaign.paid and budget is not None else 0
+    if budget is None or needed <= budget:
+        return []
+    speed = pricing.effective_rate(campaign)
+    at = f"at {speed:g}/s" if speed else "without a limit"
+    remedy = (
+        f"{at} it costs {needed:,} Stars. Create it again with --stars-budget {needed} or more, or "
+        f"send it free of charge: `longwave campaign rate {campaign.pk} {pricing.FREE_RATE:g}`"
+    )
+    return [Problem("stars_budget", budget, remedy)]

@@ -8,7 +8,7 @@ from typing import Literal
 
 from django.db.models import Sum
 
-from longwave.campaigns import checks, lifecycle
+from longwave.campaigns import lifecycle, outlook, pricing
 from longwave.campaigns.ledger import BUCKET_SECONDS
 from longwave.campaigns.models import Batch, Bucket, Campaign, CampaignState, Charted, ErrorTally
 from longwave.campaigns.tallies import commonest
@@ -41,12 +41,17 @@ class Halt:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """One look at the campaign and its sender. proven: something was delivered, so the content is no nonsense."""
+    """One look at the campaign and its sender.
+
+    proven: something was delivered, so the content is no nonsense. affordable: deliveries that its budget still pays
+    for; None where nothing is charged.
+    """
 
     campaign: Campaign
     limits: tuple[Rate, ...]
     burst_guard: float
     proven: bool
+    affordable: int | None
 
     @classmethod
     def read(cls, campaign_id: int) -> "Control":
@@ -60,6 +65,7 @@ class Control:
             ),
             burst_guard=campaign.sender.burst_guard,
             proven=sent.exists(),
+            affordable=pricing.affordable(campaign),
         )
 
     def halts(self, generation: int) -> Halt | None:
@@ -79,7 +85,14 @@ class Control:
             lifecycle.stop(campaign.pk, reason)
 
 
-def judge_silence(campaign: Campaign) -> None:
+def look_after(campaign: Campaign) -> None:
+    """What has to be judged of a running campaign also while no outcome comes in."""
+    _judge_silence(campaign)
+    if campaign.paid:
+        Control.judge(campaign.pk)
+
+
+def _judge_silence(campaign: Campaign) -> None:
     """Pause a running campaign to whose requests nothing came but faults for a while. Also asked while nothing is sent:
     what met a fault waits for its next try."""
     began = time.time() - SILENCE_LOOKED_FOR
@@ -120,16 +133,9 @@ def _why_stop(campaign: Campaign) -> str | None:
     if rate is not None:
         limit = f"{campaign.failure_limit:.0%}"
         return f"{rate:.0%} of the latest sends failed (limit {limit}): {commonest(campaign.pk, FAILURES)}"
-    if campaign.paid and campaign.stars_budget is not None and stars_spent(campaign) >= campaign.stars_budget:
-        return f"the budget of {campaign.stars_budget} Stars is spent"
+    if pricing.affordable(campaign) == 0 and outlook.pending(campaign):
+        return pricing.why_spent(campaign)
     return None
-
-
-def stars_spent(campaign: Campaign) -> float:
-    """Stars that its messages have cost so far: in each ten seconds, those above the free rate."""
-    sent = Bucket.objects.filter(campaign=campaign, outcome=Charted.SENT).values_list("count", flat=True)
-    free = checks.FREE_RATE * BUCKET_SECONDS
-    return sum(max(0.0, count - free) for count in sent) * checks.STARS_PER_MESSAGE
 
 
 def _tally(counts: Mapping[str, int]) -> breaker.Tally:

@@ -8,18 +8,14 @@ from typing import Any
 from django.db import transaction
 
 from longwave import channels
-from longwave.campaigns import checks, lifecycle, preparing
-from longwave.campaigns.ledger import template_fields
+from longwave.campaigns import checks, lifecycle
 from longwave.campaigns.models import Campaign, OnUnknown
-from longwave.channels.base import Recipient
+from longwave.campaigns.outlook import recipient_of
 from longwave.contacts import segments
 from longwave.contacts.models import Contact, ContactList
 from longwave.core.errors import InvalidInput, Problem
 from longwave.senders.models import Sender
 from longwave.senders.notify import notify
-
-PREVIEWED = 20
-"""Contacts that a preview renders a personal message for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +32,6 @@ class Draft:
     paid: bool = False
     stars_budget: int | None = None
     failure_limit: float = 0.10
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What starting now would mean. seconds is None without a limit; stars is 0 unless paid."""
-
-    recipients: int
-    messages: int
-    rate: float | None
-    seconds: float | None
-    stars: float
 
 
 def create(draft: Draft) -> Campaign:
@@ -74,40 +59,12 @@ def create(draft: Draft) -> Campaign:
     return lifecycle.get(campaign.pk)
 
 
-def estimate(campaign: Campaign) -> Estimate:
-    """Recipients, duration at the rate, and Stars, as of now."""
-    recipients = campaign.recipients if campaign.prepared else preparing.audience_of(campaign).count()
-    messages = recipients * _weight(campaign)
-    rate = checks.effective_rate(campaign)
-    stars = checks.stars(messages, rate) if campaign.paid else 0.0
-    return Estimate(recipients, messages, rate, messages / rate if rate else None, stars)
-
-
-def has_audience(campaign: Campaign) -> bool:
-    """Whether anybody would get it, were it started now."""
-    return campaign.prepared or preparing.audience_of(campaign).exists()
-
-
-def preview(campaign: Campaign) -> list[Problem]:
-    """What is wrong with the message as the first contacts of its audience would get it."""
-    channel = channels.get(campaign.sender.channel)
-    content = channel.parse(campaign.content)
-    if not channel.templates(content):
-        return []
-    found: list[Problem] = []
-    for contact in preparing.audience_of(campaign).order_by("pk")[:PREVIEWED]:
-        recipient = recipient_of(contact)
-        for problem in channel.preview(content, recipient, paid=campaign.paid):
-            found.append(Problem(f"{problem.field} for {contact.address}", problem.value, problem.remedy))
-    return found
-
-
 def test(campaign: Campaign, addresses: Sequence[str]) -> list[int]:
     """Send it now, as it stands, to a few chats; the jobs' ids. Their attributes fill its templates.
 
     Raises InvalidInput when it is wrong for one of them; nobody gets it then.
     """
-    checks.ready_to_start(campaign)
+    checks.ready_to_send(campaign)
     if not addresses:
         raise InvalidInput(Problem("to", [], "name at least one chat to send the test to"))
     known = {
@@ -120,19 +77,6 @@ def test(campaign: Campaign, addresses: Sequence[str]) -> list[int]:
             fields = dict(recipient_of(contact).fields) if contact else {"address": address}
             jobs.append(notify(campaign.sender, address, campaign.content, fields).id)
     return jobs
-
-
-def recipient_of(contact: Contact) -> Recipient:
-    """A contact as templates see it."""
-    fields = template_fields(
-        contact.address, contact.attributes, language=contact.language, timezone=contact.timezone
-    )
-    return Recipient(contact.address, fields)
-
-
-def _weight(campaign: Campaign) -> int:
-    channel = channels.get(campaign.sender.channel)
-    return channel.compile(channel.parse(campaign.content), paid=campaign.paid, media=campaign.media).weight
 
 
 def _draft_problems(draft: Draft) -> list[Problem]:

@@ -129,6 +129,7 @@ class Lane:
         self._exhausted = False
         self._looked = 0.0
         self._control: Control | None = None
+        self._affordable: int | None = None  # rows that may be claimed before the next look
 
     async def run(self) -> Halt:
         """Send until the turn is over, there is nothing left, or something stops it. Leaves nothing `sending`."""
@@ -192,8 +193,11 @@ class Lane:
 
     def _look(self) -> Control:
         """Read what people and breakers have decided meanwhile."""
+        # Counted first: what is written down during the look counts twice, so that a budget is never overdrawn.
+        under_way = self._records.unsettled() - len(self._rows)
         control = database.persist(lambda: Control.read(self._work.campaign_id), give_up_after=OUTAGE)
         self._looked, self._control = monotonic(), control
+        self._affordable = None if control.affordable is None else max(0, control.affordable - under_way)
         self._halt = self._halt or control.halts(self._work.generation)
         self._proven = self._proven or control.proven
         if self._message.needs_upload and control.campaign.media:
@@ -236,6 +240,10 @@ class Lane:
         self._paced = pace is not None
         self._most_leaving = max(1, int((pace.per_second or 0) * LEAVING_SHARE)) if pace else BLOCK
         wanted = min(self._quantum(control), len(self._rows))
+        if self._affordable is not None:
+            wanted = min(wanted, self._affordable)
+            if not wanted:
+                return TICK
         grant = self._lasting(
             lambda: pacing.reserve(
                 limits,
@@ -254,6 +262,8 @@ class Lane:
         if not self._mark_sending(rows):
             self._lose_batch(rows[0].batch_id)
             return 0.0
+        if self._affordable is not None:
+            self._affordable -= len(rows)
         start, gap = self._offset.to_monotonic(grant.start_us), grant.spacing_us / 1e6
         for index, row in enumerate(rows):
             self._rows.popleft()

@@ -38,11 +38,6 @@ ERROR_TEXTS_KEPT = 50
 
 OTHER_ERRORS = "(other errors)"
 
-_NOW = {
-    "sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')",
-    "postgresql": "clock_timestamp()",
-    "mysql": "UTC_TIMESTAMP(6)",
-}
 _IN_SECONDS = {
     "sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', '+' || v.delay || ' seconds')",
     "postgresql": "clock_timestamp() + v.delay * interval '1 second'",
@@ -223,7 +218,7 @@ def load(batch_id: int, *, personal: bool) -> list[Pending]:
         )
         # LEFT: a contact that was deleted meanwhile must not hide its delivery, or the batch would never be done.
         tables += " LEFT JOIN longwave_contact c ON c.id = d.contact_id"
-    now = _NOW[database.dialect()]
+    now = database.NOW_SQL[database.dialect()]
     rows = _fetch(
         f"SELECT {columns} FROM {tables} WHERE d.batch_id = %s AND d.state = 'pending'"
         f" AND (d.retry_at IS NULL OR d.retry_at <= {now}) ORDER BY d.id",
@@ -291,7 +286,7 @@ def claim(batch_id: int, owner: str, rows: Sequence[Pending]) -> bool:
     ids = orjson.dumps([row.id for row in rows]).decode()
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute(_CLAIM[name].format(now=_NOW[name]), [ids, batch_id, owner])
+            cursor.execute(_CLAIM[name].format(now=database.NOW_SQL[name]), [ids, batch_id, owner])
             if cursor.rowcount == len(rows):
                 return True
         transaction.set_rollback(True)
@@ -408,7 +403,9 @@ def _write(state: str, tried: int, group: Sequence[Settled], guard: str) -> int:
     name = database.dialect()
     rows = [[s.delivery_id, s.attempt, s.message_id, s.error, s.delay, s.address] for s in group]
     table = _DEFER if state == DeliveryState.PENDING else _SETTLE
-    sql = table[name].format(rows=_ROWS[name], now=_NOW[name], later=_IN_SECONDS[name], guard=guard)
+    sql = table[name].format(
+        rows=_ROWS[name], now=database.NOW_SQL[name], later=_IN_SECONDS[name], guard=guard
+    )
     data = orjson.dumps(rows).decode()
     first: Any = tried if state == DeliveryState.PENDING else state
     # UPDATE … FROM names the new value first, UPDATE … JOIN the rows.

@@ -7,7 +7,7 @@ from django.db import transaction
 from django.db.models import F, Sum
 from django.db.models.functions import Coalesce, Now
 
-from longwave.campaigns import checks, ledger
+from longwave.campaigns import checks, ledger, outlook, pricing
 from longwave.campaigns.models import Batch, BatchState, Campaign, CampaignState, Charted, MissedPolicy
 from longwave.campaigns.states import CAMPAIGN
 from longwave.campaigns.tallies import commonest
@@ -25,9 +25,8 @@ def get(campaign_id: int) -> Campaign:
 
 
 def start(campaign_id: int) -> Campaign:
-    """Freeze the audience and begin to send."""
-    campaign = get(campaign_id)
-    checks.ready_to_start(campaign)
+    """Freeze the audience and begin to send. Raises InvalidInput for what is wrong about it."""
+    _refuse_unless_ready("start", campaign_id)
     with transaction.atomic():
         moved = _apply("start", campaign_id, reason="", started_at=Now(), generation=F("generation") + 1)
         submit_prepare(moved)
@@ -36,8 +35,7 @@ def start(campaign_id: int) -> Campaign:
 
 def schedule(campaign_id: int, at: datetime, missed: str = MissedPolicy.ASK) -> Campaign:
     """Start at a point in time. `missed` says what to do when that time passed while nothing was running."""
-    campaign = get(campaign_id)
-    checks.ready_to_start(campaign)
+    _refuse_unless_ready("schedule", campaign_id)
     if missed not in MissedPolicy.values:
         raise InvalidInput(Problem("missed", missed, "must be one of " + ", ".join(MissedPolicy.values)))
     return _apply("schedule", campaign_id, scheduled_at=at, missed=missed, reason="")
@@ -97,6 +95,8 @@ def resume(campaign_id: int) -> Campaign:
         )
     with transaction.atomic():
         if campaign.prepared:
+            if pricing.affordable(campaign) == 0 and outlook.pending(campaign):
+                raise Conflict(f"Cannot resume campaign {campaign_id}: {pricing.why_spent(campaign)}.")
             judged = ledger.bucket_now(campaign_id)
             moved = _apply("resume", campaign_id, reason="", generation=F("generation") + 1, judged=judged)
             submit_lanes(moved)
@@ -163,13 +163,21 @@ def set_rate(campaign_id: int, rate: float | None) -> Campaign:
     """Messages a second for this campaign, from now on; None is its sender's rate."""
     campaign = get(campaign_id)
     checks.rate(rate, campaign.sender)
+    before = pricing.effective_rate(campaign)
     campaign.rate = rate
-    if problems := checks.paid_problems(campaign):
+    problems = checks.paid_problems(campaign)
+    if _is_faster(pricing.effective_rate(campaign), before):
+        problems += checks.budget_problems(campaign)
+    if problems:
         raise InvalidInput(*problems)
     if campaign.state in (CampaignState.COMPLETED, CampaignState.CANCELLED, CampaignState.FAILED):
         raise Conflict(f"Campaign {campaign_id} is {campaign.state}: its rate cannot matter any more.")
     Campaign.objects.filter(pk=campaign_id).update(rate=rate)
     return get(campaign_id)
+
+
+def _is_faster(rate: float | None, before: float | None) -> bool:
+    return before is not None and (rate is None or rate > before)
 
 
 def submit_lanes(campaign: Campaign) -> None:
@@ -208,6 +216,13 @@ def submit_prepare(campaign: Campaign) -> None:
     find("campaigns.prepare").submit(
         campaign_id=campaign.pk, job_dedupe_key=f"{campaign.pk}:{campaign.generation}"
     )
+
+
+def _refuse_unless_ready(verb: str, campaign_id: int) -> None:
+    """Raise for what is wrong about the message. Where the verb is refused anyway, that comes first."""
+    campaign = get(campaign_id)
+    if campaign.state in CAMPAIGN.sources(verb):
+        checks.ready_to_start(campaign)
 
 
 def _tell_admins(campaign: Campaign) -> None:

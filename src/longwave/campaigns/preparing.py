@@ -3,20 +3,10 @@
 from collections.abc import Callable
 from functools import partial
 
-from django.db.models import QuerySet
-
 from longwave.campaigns import ledger, lifecycle
-from longwave.campaigns.models import Campaign, CampaignState
-from longwave.contacts import segments
-from longwave.contacts.audience import audience
-from longwave.contacts.models import Contact
+from longwave.campaigns.audience import audience_of
+from longwave.campaigns.models import CampaignState
 from longwave.core.errors import Conflict, InvalidInput
-
-
-def audience_of(campaign: Campaign, after: int = 0) -> "QuerySet[Contact]":
-    """The contacts the campaign would go to if it were frozen now, from the one after id `after` on."""
-    segment = segments.parse(campaign.segment) if campaign.segment is not None else None
-    return audience(campaign.contact_list, segment, campaign.sender.channel, after=after)
 
 
 def freeze(campaign_id: int, *, until: Callable[[], bool]) -> bool:

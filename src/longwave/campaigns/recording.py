@@ -65,6 +65,11 @@ class Records:
         with self._lock:
             self._left[batch_id] -= rows
 
+    def unsettled(self) -> int:
+        """Rows under lease that the ledger has no outcome of yet."""
+        with self._lock:
+            return sum(self._left.values())
+
     def may_send(self) -> bool:
         """Whether every lease is surely still ours."""
         return not self._left or job_context.now() < self._lease_ends

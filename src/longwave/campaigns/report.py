@@ -9,8 +9,7 @@ from typing import Any, TextIO
 from django.db.models import Count, Max, Min, Q, Sum
 from django.utils import timezone
 
-from longwave.campaigns import checks
-from longwave.campaigns.control import stars_spent
+from longwave.campaigns import pricing
 from longwave.campaigns.ledger import BUCKET_SECONDS, COUNTED
 from longwave.campaigns.models import Batch, BatchState, Bucket, Campaign, Delivery, ErrorTally
 from longwave.pacing import ledger as pacing
@@ -85,7 +84,7 @@ def _current_rate(campaign: Campaign) -> float:
 
 
 def _eta(campaign: Campaign, pending: int, rate: float) -> float | None:
-    limit = checks.effective_rate(campaign)
+    limit = pricing.effective_rate(campaign)
     best = rate or limit
     return pending / best if best and pending > 0 else None
 
@@ -104,7 +103,7 @@ def report(campaign: Campaign) -> dict[str, Any]:
         "state": campaign.state,
         "reason": campaign.reason,
         "on_unknown": campaign.on_unknown,
-        "rate_limit": checks.effective_rate(campaign),
+        "rate_limit": pricing.effective_rate(campaign),
         "recipients": campaign.recipients,
         "pending": now.pending,
         **now.counts,
@@ -117,7 +116,7 @@ def report(campaign: Campaign) -> dict[str, Any]:
         "started_at": _time(campaign.started_at),
         "finished_at": _time(campaign.finished_at),
         "batches": now.batches,
-        "stars_spent": round(stars_spent(campaign), 1) if campaign.paid else 0.0,
+        "stars_spent": round(pricing.spent(campaign), 1) if campaign.paid else 0.0,
         **_rates(campaign),
         "errors": errors(campaign),
     }

@@ -50,7 +50,7 @@ def _keep_schedule(campaign: Campaign) -> None:
 def tend() -> None:
     """Complete what is done, give every running campaign the lanes it lacks, and the others the job they wait for.
 
-    A campaign whose provider has gone silent is paused.
+    A campaign whose provider has gone silent, or whose budget is spent, is paused.
     """
     unfinished = Exists(Batch.objects.filter(campaign=OuterRef("pk"), state__in=UNFINISHED))
     running = Campaign.objects.filter(state=CampaignState.RUNNING).select_related("sender")
@@ -59,7 +59,7 @@ def tend() -> None:
             _each(lifecycle.submit_lanes, campaign)
         else:
             _each(lambda done: lifecycle.complete(done.pk), campaign)
-        _each(control.judge_silence, campaign)
+        _each(control.look_after, campaign)
     for stuck in Campaign.objects.filter(state=CampaignState.PREPARING):
         _each(lifecycle.submit_prepare, stuck)
     for cancelled in Campaign.objects.filter(unfinished, state=CampaignState.CANCELLED):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TextIO, cast
 import typer
 from django.utils import timezone
 
-from longwave.campaigns import checks, drafting, lifecycle, report, resolving
+from longwave.campaigns import drafting, lifecycle, outlook, pricing, report, resolving
 from longwave.campaigns.models import Campaign, CampaignState, DeliveryState
 from longwave.cli import progress, waiting
 from longwave.cli.words import duration, moment
@@ -67,7 +67,7 @@ def create(
         _print_json(report.report(campaign))
         return
     with progress.spinner("Counting its audience…"):
-        guess = drafting.estimate(campaign)
+        guess = outlook.estimate(campaign)
     typer.echo(f"Campaign {campaign.pk} is a draft: {_estimate_sentence(guess)}.")
     if not guess.recipients:
         typer.echo(_NOBODY, err=True)
@@ -114,7 +114,7 @@ def estimate(id: Id, as_json: AsJson = False) -> None:
     """Recipients, duration and cost, were it started now."""
     campaign = lifecycle.get(id)
     with progress.spinner("Counting its audience…"):
-        guess = drafting.estimate(campaign)
+        guess = outlook.estimate(campaign)
     if as_json:
         _print_json({name: getattr(guess, name) for name in guess.__slots__})
     else:
@@ -125,7 +125,9 @@ def estimate(id: Id, as_json: AsJson = False) -> None:
 def preview(id: Id, as_json: AsJson = False) -> None:
     """Render it for the first contacts of its audience; exit 2 with what is wrong."""
     campaign = lifecycle.get(id)
-    _looked_at(campaign)
+    if problems := outlook.preview(campaign):
+        raise InvalidInput(*problems)
+    _refuse_nobody(campaign)
     if as_json:
         _print_json({"id": id, "problems": []})
     else:
@@ -163,7 +165,7 @@ def start(
     """Freeze the audience and send."""
     campaign = lifecycle.get(id)
     if campaign.state in (CampaignState.DRAFT, CampaignState.SCHEDULED):
-        _looked_at(campaign)
+        _refuse_nobody(campaign)
     started = lifecycle.start(id)
     if watch and as_json:
         _report_at_the_end(id)
@@ -217,7 +219,7 @@ def rate(
 ) -> None:
     """Change the rate, also while it runs."""
     campaign = lifecycle.set_rate(id, None if messages == "sender" else _number(messages))
-    limit = checks.effective_rate(campaign)
+    limit = pricing.effective_rate(campaign)
     _changed(campaign, as_json, f"{campaign.state}, at {f'{limit:g}/s' if limit else 'no limit'}")
 
 
@@ -324,11 +326,9 @@ def _report_at_the_end(id: int) -> None:
     raise typer.Exit(code)
 
 
-def _looked_at(campaign: Campaign) -> None:
-    """Raise InvalidInput or Conflict when starting it would come to nothing."""
-    if problems := drafting.preview(campaign):
-        raise InvalidInput(*problems)
-    if not drafting.has_audience(campaign):
+def _refuse_nobody(campaign: Campaign) -> None:
+    """Raise Conflict when starting it would come to nothing."""
+    if not outlook.has_audience(campaign):
         raise Conflict(_NOBODY)
 
 
@@ -421,7 +421,7 @@ def _summary(campaign: Campaign, now: report.Progress) -> dict[str, Any]:
     return {**head, "reason": now.reason, "recipients": now.recipients, "pending": now.pending, **now.counts}
 
 
-def _estimate_sentence(guess: drafting.Estimate) -> str:
+def _estimate_sentence(guess: outlook.Estimate) -> str:
     parts = [_count(guess.recipients, "recipient")]
     if guess.messages != guess.recipients:
         parts.append(f"{guess.messages:,} messages")

@@ -1,9 +1,13 @@
 """What people may ask of a campaign, and what they are told when they may not."""
 
-import pytest
+from collections.abc import Callable, Sequence
 
-from longwave.campaigns import control, ledger, lifecycle
-from longwave.campaigns.models import Batch, Campaign, CampaignState, ErrorTally
+import pytest
+from django.utils import timezone
+
+from longwave.campaigns import control, ledger, lifecycle, pricing
+from longwave.campaigns.models import Batch, Bucket, Campaign, CampaignState, ErrorTally
+from longwave.contacts.models import Contact, ContactList, Membership
 from longwave.core.errors import Conflict, InvalidInput
 from longwave.senders.models import Sender
 
@@ -86,3 +90,95 @@ def test_failures_in_the_second_of_the_resume_are_judged() -> None:
     control.Control.judge(campaign.pk)
 
     assert lifecycle.get(campaign.pk).reason.startswith("20% of the latest sends failed")
+
+
+def a_paid_campaign(budget: int, people: int = 1000, **fields: object) -> Campaign:
+    """At 1,000/s, of which 970 are charged: 97 Stars for a thousand people."""
+    values = {"state": CampaignState.DRAFT, "paid": True, "stars_budget": budget, **fields}
+    if people:
+        Contact.objects.bulk_create(Contact(channel="telegram", address=str(n)) for n in range(1, people + 1))
+    return a_campaign(values.pop("state"), **values)  # type: ignore[arg-type]
+
+
+def schedule(campaign_id: int) -> Campaign:
+    return lifecycle.schedule(campaign_id, timezone.now())
+
+
+@pytest.mark.parametrize("begin", [lifecycle.start, schedule])
+def test_a_budget_that_does_not_pay_for_everybody_is_refused_with_both_numbers(
+    begin: Callable[[int], object],
+) -> None:
+    campaign = a_paid_campaign(96)
+
+    with pytest.raises(InvalidInput, match=r"stars_budget = 96: at 1000/s it costs 97 Stars") as refused:
+        begin(campaign.pk)
+
+    assert "--stars-budget 97" in str(refused.value)
+    assert lifecycle.get(campaign.pk).state == CampaignState.DRAFT
+
+
+def test_a_budget_that_pays_for_everybody_is_taken() -> None:
+    assert lifecycle.start(a_paid_campaign(97).pk).state == CampaignState.PREPARING
+
+
+def test_a_rate_that_its_budget_cannot_pay_for_is_refused_and_a_lower_one_is_not() -> None:
+    campaign = a_paid_campaign(70, rate=100)
+    assert lifecycle.start(campaign.pk)
+
+    with pytest.raises(InvalidInput, match="stars_budget = 70: at 200/s it costs 85 Stars"):
+        lifecycle.set_rate(campaign.pk, 200)
+    assert lifecycle.set_rate(campaign.pk, 50).rate == 50
+
+
+def test_what_was_sent_at_a_higher_rate_stays_as_dear_as_it_was() -> None:
+    campaign = a_paid_campaign(97, people=0, state=CampaignState.RUNNING)
+    Bucket.objects.create(campaign=campaign, at=1, outcome="sent", count=10_000)
+    assert pricing.spent(campaign) == pytest.approx(970)
+
+    campaign.rate = 100
+    assert pricing.spent(campaign) == pytest.approx(970)
+
+
+def test_at_the_free_rate_no_budget_is_needed() -> None:
+    assert pricing.affordable(a_paid_campaign(5, people=0, rate=30)) is None
+
+
+def test_who_resumes_with_nothing_left_to_spend_is_told_how_to_go_on_for_nothing() -> None:
+    campaign = a_paid_campaign(1, people=0, state=CampaignState.PAUSED, prepared=True, recipients=1000)
+    Bucket.objects.create(campaign=campaign, at=1, outcome="sent", count=11)
+
+    with pytest.raises(Conflict, match=f"longwave campaign rate {campaign.pk} 30"):
+        lifecycle.resume(campaign.pk)
+
+    lifecycle.set_rate(campaign.pk, 30)
+    assert lifecycle.resume(campaign.pk).state == CampaignState.RUNNING
+
+
+@pytest.mark.parametrize("begin", [lifecycle.start, schedule])
+def test_a_message_that_is_wrong_for_the_first_who_get_it_is_refused_before_it_starts(
+    begin: Callable[[int], object],
+) -> None:
+    campaign = a_campaign(CampaignState.DRAFT, rate=30, contact_list=a_list("ann", "bob", named=["ann"]))
+    Campaign.objects.update(content={"kind": "text", "text": "Hi {{ name }}"})
+
+    with pytest.raises(InvalidInput, match="text for 2"):
+        begin(campaign.pk)
+
+    assert lifecycle.get(campaign.pk).state == CampaignState.DRAFT
+
+
+def test_what_a_person_cannot_do_now_comes_before_what_is_wrong_with_the_message() -> None:
+    campaign = a_campaign(CampaignState.CANCELLED, rate=30)
+    Campaign.objects.update(content={"kind": "text", "text": ""})
+
+    with pytest.raises(Conflict, match="Cannot start"):
+        lifecycle.start(campaign.pk)
+
+
+def a_list(*people: str, named: Sequence[str]) -> ContactList:
+    made = ContactList.objects.create(name="people", channel="telegram")
+    for number, person in enumerate(people, 1):
+        attributes = {"name": person} if person in named else {}
+        contact = Contact.objects.create(channel="telegram", address=str(number), attributes=attributes)
+        Membership.objects.create(contact_list=made, contact=contact)
+    return made
