@@ -5,17 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from django.db import transaction
-
 from longwave import channels
 from longwave.campaigns import checks, lifecycle
 from longwave.campaigns.models import Campaign, OnUnknown
 from longwave.campaigns.outlook import recipient_of
+from longwave.channels.base import Recipient
 from longwave.contacts import segments
 from longwave.contacts.models import Contact, ContactList
 from longwave.core.errors import InvalidInput, Problem
+from longwave.jobs.declare import find
 from longwave.senders.models import Sender
-from longwave.senders.notify import notify
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +69,22 @@ def test(campaign: Campaign, addresses: Sequence[str]) -> list[int]:
     known = {
         c.address: c for c in Contact.objects.filter(channel=campaign.sender.channel, address__in=addresses)
     }
-    jobs = []
-    with transaction.atomic():
-        for address in addresses:
-            contact = known.get(address)
-            fields = dict(recipient_of(contact).fields) if contact else {"address": address}
-            jobs.append(notify(campaign.sender, address, campaign.content, fields).id)
-    return jobs
+    recipients = [
+        recipient_of(known[address]) if address in known else Recipient(address, {"address": address})
+        for address in addresses
+    ]
+    channel = channels.get(campaign.sender.channel)
+    content = channel.parse(campaign.content)
+    if problems := [
+        Problem(f"{problem.field} for {recipient.address}", problem.value, problem.remedy)
+        for recipient in recipients
+        for problem in channel.preview(content, recipient, paid=False)
+    ]:
+        raise InvalidInput(*problems)
+    return find("campaigns.test").submit_many(
+        {"campaign_id": campaign.pk, "address": recipient.address, "fields": dict(recipient.fields)}
+        for recipient in recipients
+    )
 
 
 def _draft_problems(draft: Draft) -> list[Problem]:

@@ -7,7 +7,7 @@ from django.db import transaction
 from django.db.models import F, Sum
 from django.db.models.functions import Coalesce, Now
 
-from longwave.campaigns import checks, ledger, outlook, pricing
+from longwave.campaigns import checks, ledger, outlook, pricing, uploads
 from longwave.campaigns.models import Batch, BatchState, Campaign, CampaignState, Charted, MissedPolicy
 from longwave.campaigns.states import CAMPAIGN
 from longwave.campaigns.tallies import commonest
@@ -26,9 +26,16 @@ def get(campaign_id: int) -> Campaign:
 
 def start(campaign_id: int) -> Campaign:
     """Freeze the audience and begin to send. Raises InvalidInput for what is wrong about it."""
-    _refuse_unless_ready("start", campaign_id)
+    campaign = _refuse_unless_ready("start", campaign_id)
     with transaction.atomic():
-        moved = _apply("start", campaign_id, reason="", started_at=Now(), generation=F("generation") + 1)
+        moved = _apply(
+            "start",
+            campaign_id,
+            reason="",
+            started_at=Now(),
+            generation=F("generation") + 1,
+            media=uploads.usable(campaign),
+        )
         submit_prepare(moved)
     return moved
 
@@ -218,11 +225,12 @@ def submit_prepare(campaign: Campaign) -> None:
     )
 
 
-def _refuse_unless_ready(verb: str, campaign_id: int) -> None:
+def _refuse_unless_ready(verb: str, campaign_id: int) -> Campaign:
     """Raise for what is wrong about the message. Where the verb is refused anyway, that comes first."""
     campaign = get(campaign_id)
     if campaign.state in CAMPAIGN.sources(verb):
         checks.ready_to_start(campaign)
+    return campaign
 
 
 def _tell_admins(campaign: Campaign) -> None:

@@ -55,7 +55,8 @@ class Campaign(models.Model):
     snapshot_after: the last contact id frozen so far, so that a killed preparation goes on where it stopped.
     prepared: the audience is frozen whole.
     rate: messages a second for this campaign alone, under its sender's; None is the sender's.
-    media: `{content field: file id}` of local files that were uploaded once.
+    media: `{content field: file id}` of local files that were uploaded once. media_files: what they were then, where
+    that was before the start (uploads.py).
     judged: when it was last resumed: `at` and the counts of that ten seconds' bucket, as they stood then. What came
     before has been judged by whoever resumed it.
     """
@@ -67,6 +68,7 @@ class Campaign(models.Model):
     segment = models.JSONField(null=True)
     content = models.JSONField()
     media = models.JSONField(default=dict)
+    media_files = models.JSONField(default=dict)
     on_unknown = models.CharField(max_length=8, choices=OnUnknown.choices, default=OnUnknown.SKIP)
     rate = models.FloatField(null=True)
     paid = models.BooleanField(default=False)

@@ -1,8 +1,9 @@
 """Jobs and chores of campaigns: ids in, one call."""
 
 import time
+from typing import Any
 
-from longwave.campaigns import clearing, preparing, tending, turn
+from longwave.campaigns import clearing, preparing, tending, trial, turn
 from longwave.jobs import Again, job, job_context
 from longwave.jobs.chores import chore
 
@@ -23,6 +24,12 @@ def prepare(campaign_id: int) -> Again | None:
 async def lane(campaign_id: int, number: int, generation: int) -> Again | None:
     """One turn of one lane."""
     return await turn.take(campaign_id, number=number, generation=generation)
+
+
+@job("campaigns.test", queue="notifications", retries=3, backoff=(2, 10, 60), lease=60)
+def test(campaign_id: int, address: str, fields: dict[str, Any]) -> Again | dict[str, Any]:
+    """Its message to one address now, ahead of every campaign."""
+    return trial.send(campaign_id, address, fields, job_context.current())
 
 
 @job("campaigns.clear", queue="campaigns")

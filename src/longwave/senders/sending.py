@@ -4,7 +4,7 @@ again."""
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import structlog
@@ -69,12 +69,21 @@ class _Parcel:
     recipient: Recipient
     request: bytes
     connection: Connection
+    uploaded: dict[str, str] = field(default_factory=dict)
 
 
 def send_one(
-    sender_id: int, address: str, content: Mapping[str, Any], fields: Mapping[str, Any], progress: Progress
-) -> Again | dict[str, str]:
+    sender_id: int,
+    address: str,
+    content: Mapping[str, Any],
+    fields: Mapping[str, Any],
+    progress: Progress,
+    *,
+    media: Mapping[str, str] | None = None,
+) -> Again | dict[str, Any]:
     """Send, and return the provider's message id, or Again when it is not its turn yet.
+
+    media: ids of local files that the provider has. Those of files that were uploaded now are in the answer's `media`.
 
     Raises NotDelivered or Conflict for good, PassingFault for another try.
     """
@@ -83,11 +92,11 @@ def send_one(
             "outcome unknown: the worker died while the message was being sent. "
             "It may have arrived, so it is not sent again."
         )
-    parcel = _pack(_active(sender_id), content, Recipient(address, fields))
+    parcel = _pack(_active(sender_id), content, Recipient(address, fields), media or {})
     sent = _in_turn(parcel, progress)
     if isinstance(sent, Retry) and sent.address is not None:
         # The chat has moved (a group became a supergroup): once more, to where it is now.
-        parcel = _pack(parcel.sender, content, Recipient(sent.address, fields))
+        parcel = _pack(parcel.sender, content, Recipient(sent.address, fields), media or {})
         sent = _in_turn(parcel, progress)
     return sent if isinstance(sent, Again) else _result(sent, parcel)
 
@@ -101,9 +110,11 @@ def _active(sender_id: int) -> Sender:
     return sender
 
 
-def _pack(sender: Sender, content: Mapping[str, Any], recipient: Recipient) -> _Parcel:
+def _pack(
+    sender: Sender, content: Mapping[str, Any], recipient: Recipient, media: Mapping[str, str]
+) -> _Parcel:
     channel = channels.get(sender.channel)
-    message = channel.compile(channel.parse(content), paid=False, media={})
+    message = channel.compile(channel.parse(content), paid=False, media=media)
     try:
         request = message.render(recipient)
     except TemplateError as error:
@@ -164,7 +175,8 @@ async def _at_slot(parcel: _Parcel, grant: Grant, clock: ClockOffset) -> Outcome
 
 async def _send(parcel: _Parcel) -> Outcome:
     if parcel.message.needs_upload:
-        outcome, _ = await parcel.connection.upload(parcel.message, parcel.recipient)
+        outcome, media = await parcel.connection.upload(parcel.message, parcel.recipient)
+        parcel.uploaded.update(media)
         return outcome
     return await parcel.connection.send(parcel.message, parcel.request)
 
@@ -188,10 +200,11 @@ def _after(outcome: Outcome, parcel: _Parcel, progress: Progress) -> Outcome | A
     return outcome
 
 
-def _result(outcome: Outcome, parcel: _Parcel) -> dict[str, str]:
+def _result(outcome: Outcome, parcel: _Parcel) -> dict[str, Any]:
     match outcome:
         case Sent(message_id=message_id):
-            return {"message_id": message_id, "address": parcel.recipient.address}
+            sent = {"message_id": message_id, "address": parcel.recipient.address}
+            return sent | ({"media": parcel.uploaded} if parcel.uploaded else {})
         case Retry(reason=reason):
             raise PassingFault(reason)
         case Unknown(reason=reason):

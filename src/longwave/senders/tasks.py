@@ -13,7 +13,7 @@ coroutines.at_close(connections.close_all)
 @job("senders.send_notification", queue="notifications", retries=3, backoff=(2, 10, 60), lease=60)
 def send_notification(
     sender_id: int, address: str, content: dict[str, Any], fields: dict[str, Any]
-) -> Again | dict[str, str]:
+) -> Again | dict[str, Any]:
     """One message now, in an interactive slot."""
     return sending.send_one(sender_id, address, content, fields, job_context.current())
 

@@ -23,6 +23,7 @@ class Migration(migrations.Migration):
                 ('segment', models.JSONField(null=True)),
                 ('content', models.JSONField()),
                 ('media', models.JSONField(default=dict)),
+                ('media_files', models.JSONField(default=dict)),
                 ('on_unknown', models.CharField(choices=[('skip', 'stay unknown until somebody decides: nobody gets it twice'), ('resend', 'sent again: everybody gets it, a few perhaps twice')], default='skip', max_length=8)),
                 ('rate', models.FloatField(null=True)),
                 ('paid', models.BooleanField(default=False)),
