@@ -53,6 +53,13 @@ def dialect() -> Dialect:
             raise OperationalError(f"{other} is not supported; use SQLite, PostgreSQL, MySQL or MariaDB")
 
 
+NOW_SQL = {
+    "sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')",
+    "postgresql": "clock_timestamp()",
+    "mysql": "UTC_TIMESTAMP(6)",
+}
+"""The database's clock as a timestamp, for statements with parameters."""
+
 _CLOCK_SQL = {
     "postgresql": "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
     # SYSDATE, not NOW: NOW stands still for the whole statement, also while it waits for a lock.

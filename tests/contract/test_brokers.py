@@ -34,11 +34,6 @@ def single(value: int = 0) -> None:
     """Rung one by one."""
 
 
-@job("doorbell.grouped", per_message=10)
-def grouped(value: int = 0) -> None:
-    """Rung ten at a time."""
-
-
 @dataclass(frozen=True)
 class Service:
     """A broker for one test."""
@@ -167,11 +162,11 @@ def test_a_doorbell_carries_ids_only_and_the_priority_of_its_queue(service: Serv
     assert priority == queues.message_priority("notifications", service.url)
 
 
-def test_one_message_carries_as_many_as_the_job_allows(service: Service) -> None:
-    ids = grouped.submit_many([{"value": number, "job_queue": QUEUE} for number in range(25)])
-    assert broker.depth(QUEUE) == 3
+def test_many_jobs_rung_for_at_once_share_messages(service: Service) -> None:
+    ids = single.submit_many([{"value": number, "job_queue": QUEUE} for number in range(100)])
+    assert broker.depth(QUEUE) == 17
     messages = heard(QUEUE)
-    assert [len(pairs) for _, pairs, _ in messages] == [10, 10, 5]
+    assert [len(pairs) for _, pairs, _ in messages] == [6] * 16 + [4]
     assert [pair for _, pairs, _ in messages for pair in pairs] == [[job_id, 1] for job_id in ids]
 
 

@@ -19,7 +19,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 OPTION_PREFIX = "job_"
-MAX_PER_MESSAGE = 100
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 
@@ -72,7 +71,6 @@ class JobType(Generic[P, R]):
     backoff: tuple[float, ...]
     lease: float
     max_crashes: int | None
-    per_message: int
     signature: inspect.Signature = field(repr=False)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -133,19 +131,14 @@ def job(
     backoff: Sequence[float] = (10, 60, 300),
     lease: float = 30.0,
     max_crashes: int | None = 3,
-    per_message: int = 1,
 ) -> Callable[[Callable[P, R]], JobType[P, R]]:
     """Declare a function (plain or `async def`) as a background job called `name`: `room.verb`.
 
     retries: how often it is tried again after raising; backoff: the seconds before each, the last repeated.
     lease: seconds after which it is given to another worker when its own has gone silent.
     max_crashes: after so many dead workers in a row it is failed as poison; None: never.
-    per_message: how many of them one message may carry, and one worker then runs in a row. Raise it only for
-    jobs of milliseconds: of long ones, a single worker would get them all.
     """
-    _check_declaration(
-        name, queue=queue, retries=retries, backoff=backoff, lease=lease, per_message=per_message
-    )
+    _check_declaration(name, queue=queue, retries=retries, backoff=backoff, lease=lease)
 
     def declare(function: Callable[P, R]) -> JobType[P, R]:
         declared = JobType(
@@ -156,7 +149,6 @@ def job(
             backoff=tuple(backoff),
             lease=lease,
             max_crashes=max_crashes,
-            per_message=per_message,
             signature=_signature(name, function),
         )
         _register(declared)
@@ -248,7 +240,7 @@ def _signature(name: str, function: Callable[..., Any]) -> inspect.Signature:
 
 
 def _check_declaration(
-    name: str, *, queue: str, retries: int, backoff: Sequence[float], lease: float, per_message: int
+    name: str, *, queue: str, retries: int, backoff: Sequence[float], lease: float
 ) -> None:
     if not _NAME.fullmatch(name) or len(name) > 100:
         raise ValueError(f"job name {name!r} must read like 'campaigns.lane', at most 100 characters")
@@ -258,5 +250,3 @@ def _check_declaration(
         raise ValueError(
             f"job {name}: retries, lease and backoff must be positive, and retries need a backoff"
         )
-    if not 1 <= per_message <= MAX_PER_MESSAGE:
-        raise ValueError(f"job {name}: per_message must be 1 to {MAX_PER_MESSAGE}")

@@ -1,9 +1,10 @@
-"""The thread that renews the leases of the jobs running in this process."""
+"""The thread that renews the leases of the jobs running in this process, and looks after those that wait for them."""
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 
 import structlog
 from django.db import connections
@@ -16,57 +17,67 @@ log = structlog.get_logger("longwave.jobs")
 RENEWALS_PER_LEASE = 3
 
 
-class _Beat:
-    """When the lease of a job is renewed next."""
+IDLE = 10.0
+"""Seconds that the thread waits for another job before it ends."""
 
-    def __init__(self, context: JobContext, lease: float) -> None:
-        self.context = context
-        self.lease = lease
+
+class _Beat:
+    """Something to be done again and again while a block runs."""
+
+    def __init__(self, every: float, act: Callable[[], None]) -> None:
+        self.every = every
+        self.act = act
         self.wait()
 
     def wait(self) -> None:
-        self.due = now() + self.lease / RENEWALS_PER_LEASE
+        self.due = now() + self.every
 
 
 class _Heart:
-    """Renews each lease when a third of it is gone. Its thread ends when it finds nothing running."""
+    """One thread for all the beats of the process. It ends when there was none for a while."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._running: dict[JobContext, _Beat] = {}
+        self._beats: set[_Beat] = set()
+        self._wakes = 0.0
         self._is_alive = False
 
-    def add(self, context: JobContext, lease: float) -> None:
+    def add(self, beat: _Beat) -> None:
         with self._changed:
-            self._running[context] = _Beat(context, lease)
+            self._beats.add(beat)
             if not self._is_alive:
                 self._is_alive = True
                 threading.Thread(target=self._live, name="longwave-heartbeat", daemon=True).start()
-            self._changed.notify()
+            elif beat.due < self._wakes:
+                self._changed.notify()
 
-    def remove(self, context: JobContext) -> None:
+    def remove(self, beat: _Beat) -> None:
         with self._changed:
-            self._running.pop(context, None)
+            self._beats.discard(beat)
 
     def _live(self) -> None:
         try:
             while self._wait():
                 for beat in self._due():
-                    _renew(beat.context, beat.lease)
+                    beat.act()
         finally:
             connections.close_all()
 
     def _wait(self) -> bool:
-        """Until a lease wants renewing, or a job with a shorter one came; False when this thread is to end."""
+        """Until something is due, or may be; False when this thread is to end."""
         with self._changed:
-            if self._running:
-                self._changed.wait(max(0.0, min(beat.due for beat in self._running.values()) - now()))
-            self._is_alive = bool(self._running)
+            self._sleep(min((beat.due for beat in self._beats), default=now() + IDLE))
+            self._is_alive = bool(self._beats)
             return self._is_alive
+
+    def _sleep(self, until: float) -> None:
+        self._wakes = until
+        self._changed.wait(max(0.0, until - now()))
+        self._wakes = 0.0
 
     def _due(self) -> list[_Beat]:
         with self._changed:
-            due = [beat for beat in self._running.values() if beat.due <= now()]
+            due = [beat for beat in self._beats if beat.due <= now()]
             for beat in due:
                 beat.wait()
         return due
@@ -89,14 +100,19 @@ _heart = _Heart()
 
 
 @contextmanager
-def renewing(context: JobContext, lease: float) -> Iterator[None]:
-    """Keep the lease of this job while the block runs."""
-    heart = _heart
-    heart.add(context, lease)
+def beating(every: float, act: Callable[[], None]) -> Iterator[None]:
+    """Call `act` every so many seconds while the block runs, in a thread. It must not raise, nor wait for long."""
+    heart, beat = _heart, _Beat(every, act)
+    heart.add(beat)
     try:
         yield
     finally:
-        heart.remove(context)
+        heart.remove(beat)
+
+
+def renewing(context: JobContext, lease: float) -> AbstractContextManager[None]:
+    """Keep the lease of this job while the block runs."""
+    return beating(lease / RENEWALS_PER_LEASE, partial(_renew, context, lease))
 
 
 def _forget_after_fork() -> None:

@@ -1,5 +1,7 @@
 """The job ledger's statements. Each verb of states.py is one guarded UPDATE: its row count decides."""
 
+import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,6 +11,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Exists, F, Min, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
+from longwave import database
 from longwave.jobs.models import ACTIVE, FINISHED, Job, Status
 from longwave.jobs.states import JOB
 
@@ -111,6 +114,29 @@ def claim(row: Job, seq: int, owner: str, lease: float) -> Claim | None:
     return _claimed(row, owner, row.attempt + 1) if changed else None
 
 
+def claim_many(pairs: Sequence[tuple[int, int]], owner: str, lease: float) -> list[Claim]:
+    """Start those of the jobs that are queued in their seq, whatever the others are.
+
+    Not those with a serial key, whose turn it may not be, nor those under which a worker died: a job that kills its
+    worker must not take the blame to others. They run by themselves. Safe to repeat after a lost answer, because
+    `owner` is unique for every attempt to claim.
+    """
+    by_seq: dict[int, list[int]] = defaultdict(list)
+    for job_id, seq in pairs:
+        by_seq[seq].append(job_id)
+    ready = Job.objects.filter(status__in=JOB.sources("claim"), serial_key=None, crashes=0)
+    for seq, ids in by_seq.items():
+        ready.filter(pk__in=ids, seq=seq).update(
+            status=Status.RUNNING,
+            owner=owner,
+            lease_until=Now() + timedelta(seconds=lease),
+            attempt=F("attempt") + 1,
+            started_at=Now(),
+        )
+    mine = Job.objects.filter(pk__in=[job_id for job_id, _ in pairs], owner=owner, status=Status.RUNNING)
+    return [_claimed(row, owner, row.attempt) for row in mine.order_by("pk")]
+
+
 def renew(job_id: int, seq: int, owner: str, lease: float) -> bool:
     """Hold the lease for `lease` more seconds from now; False when it is gone."""
     return _held(job_id, seq, owner).update(lease_until=Now() + timedelta(seconds=lease)) == 1
@@ -124,6 +150,49 @@ def checkpoint(job_id: int, seq: int, owner: str, value: Any) -> bool:
 def finish(held: Claim, result: Any) -> bool:
     """running → success."""
     return _move("finish", held, result=result, error="", traceback="", **_ended())
+
+
+_FINISHED = {
+    "sqlite": "(SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS seq,"
+    " json_extract(value, '$[2]') AS result FROM json_each(%s)) AS v",
+    "postgresql": "(SELECT (e->>0)::bigint AS id, (e->>1)::int AS seq, (e->>2)::jsonb AS result"
+    " FROM json_array_elements(%s::json) AS e) AS v",
+    "mysql": "JSON_TABLE(%s, '$[*]' COLUMNS (id BIGINT PATH '$[0]', seq INT PATH '$[1]',"
+    " result LONGTEXT PATH '$[2]')) AS v",
+}
+_FINISH = {
+    "sqlite": "UPDATE longwave_job SET status = 'success', result = v.result, error = '', traceback = '',"
+    " lease_until = NULL, serial_slot = NULL, dedupe_slot = NULL, finished_at = {now} FROM {rows}"
+    " WHERE longwave_job.id = v.id AND longwave_job.seq = v.seq"
+    " AND longwave_job.owner = %s AND longwave_job.status = 'running'",
+    "mysql": "UPDATE {rows} STRAIGHT_JOIN longwave_job j FORCE INDEX (PRIMARY) ON j.id = v.id AND j.seq = v.seq"
+    " SET j.status = 'success', j.result = v.result, j.error = '', j.traceback = '', j.lease_until = NULL,"
+    " j.serial_slot = NULL, j.dedupe_slot = NULL, j.finished_at = {now} WHERE j.owner = %s AND j.status = 'running'",
+}
+_FINISH["postgresql"] = _FINISH["sqlite"]
+
+
+def finish_many(owner: str, ended: Sequence[tuple[Claim, Any]]) -> set[int]:
+    """running → success for jobs of one owner with their results; the ids of those that were not its own any more."""
+    name = database.dialect()
+    rows = [[held.id, held.seq, None if result is None else json.dumps(result)] for held, result in ended]
+    with connection.cursor() as cursor:
+        sql = _FINISH[name].format(rows=_FINISHED[name], now=database.NOW_SQL[name])
+        cursor.execute(sql, [json.dumps(rows), owner])
+        if cursor.rowcount == len(rows):
+            return set()
+    ids = {held.id for held, _ in ended}
+    # Perhaps they were written before, and the answer was lost.
+    written = Job.objects.filter(pk__in=ids, owner=owner, status=Status.SUCCESS)
+    return ids - set(written.values_list("pk", flat=True))
+
+
+def hand_on(owner: str, unbegun: Sequence[Claim]) -> list[Bell]:
+    """running → queued for jobs that were claimed and never begun; what to ring for."""
+    ids = [held.id for held in unbegun]
+    mine = Job.objects.filter(pk__in=ids, owner=owner, status=Status.RUNNING)
+    mine.update(**_leaving("hand_on"), attempt=F("attempt") - 1, **_queued())
+    return still_queued(ids)
 
 
 def fail(held: Claim, error: str, traceback: str) -> bool:

@@ -5,16 +5,20 @@ from itertools import groupby
 
 import structlog
 
-from longwave.jobs import broker, declare, ledger
+from longwave.jobs import broker, ledger
 from longwave.jobs.ledger import Bell
+
+MAX_PER_MESSAGE = 50
+
+SPREAD = 16
+"""Messages that jobs rung for at once are spread over before two share one, so that all workers get some."""
 
 log = structlog.get_logger("longwave.jobs")
 
 
 def ring(name: str, queue: str, pairs: Sequence[tuple[int, int]]) -> bool:
     """Ring for jobs of one name in one queue; False when the broker is away, and the sweeper will do it."""
-    declared = declare.get(name)
-    size = declared.per_message if declared else 1
+    size = min(MAX_PER_MESSAGE, max(1, len(pairs) // SPREAD))
     messages = [pairs[start : start + size] for start in range(0, len(pairs), size)]
     try:
         broker.publish(name, queue, messages)

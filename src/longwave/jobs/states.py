@@ -9,6 +9,7 @@ JOB = StateTable[Status](
         "claim": {Status.QUEUED: Status.RUNNING},
         "finish": {Status.RUNNING: Status.SUCCESS},
         "requeue": {Status.RUNNING: Status.QUEUED},
+        "hand_on": {Status.RUNNING: Status.QUEUED},
         "postpone": {Status.RUNNING: Status.RETRY},
         "retry": {Status.RUNNING: Status.RETRY},
         "fail": {Status.RUNNING: Status.FAILURE},
@@ -16,4 +17,5 @@ JOB = StateTable[Status](
         "poison": {Status.RUNNING: Status.FAILURE},
     }
 )
-"""requeue, postpone: the job returned `Again`. give_back, poison: its worker died under it."""
+"""requeue, postpone: the job returned `Again`. hand_on: it was claimed with others, and not begun. give_back, poison:
+its worker died under it."""

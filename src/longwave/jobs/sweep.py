@@ -2,7 +2,7 @@
 
 import structlog
 
-from longwave.jobs import broker, declare, ledger, ring, rooms, runner
+from longwave.jobs import broker, declare, endings, ledger, ring, rooms
 from longwave.jobs.chores import chore
 from longwave.jobs.models import Job
 
@@ -76,7 +76,7 @@ def _return(rows: list[Job], *, is_dead: bool) -> int:
             if ledger.poison(row, error, is_dead=is_dead):
                 returned += 1
                 log.error("job_poisonous", job=row.pk, job_name=row.name, crashes=crashes)
-                runner.ring_next(row.serial_key)
+                endings.ring_next(row.serial_key)
         elif ledger.give_back(row, is_dead=is_dead):
             returned += 1
             log.warning("job_returned", job=row.pk, job_name=row.name, crashes=crashes, owner=row.owner)

@@ -36,7 +36,6 @@ def test_a_job_is_found_by_name_and_a_wrong_name_gets_close_ones() -> None:
         ({"retries": -1}, "must be positive"),
         ({"lease": 0}, "must be positive"),
         ({"retries": 1, "backoff": ()}, "need a backoff"),
-        ({"per_message": 101}, "1 to 100"),
     ],
 )
 def test_a_declaration_that_cannot_work_fails_at_import(options: dict[str, object], words: str) -> None:

@@ -11,7 +11,7 @@ from longwave.jobs.models import Job, Status
 ran: list[int] = []
 
 
-@job("runner.example", per_message=10)
+@job("runner.example")
 def example(number: int) -> None:
     """Remember; stop the worker at 2."""
     ran.append(number)
@@ -43,7 +43,7 @@ def test_a_stopping_worker_passes_on_what_it_has_not_begun(rung: list[tuple[int,
     rung.clear()
     runner.perform("runner.example", [(job_id, 1) for job_id in ids])
     assert ran == [0, 1, 2]
-    assert rung == [(ids[3], 1), (ids[4], 1)]
+    assert rung == [(ids[3], 2), (ids[4], 2)]
 
 
 def test_a_message_is_given_back_when_the_database_is_away(
@@ -52,10 +52,10 @@ def test_a_message_is_given_back_when_the_database_is_away(
     ids = example.submit_many([{"number": number} for number in (0, 1)])
     rung.clear()
 
-    def away(job_id: int) -> None:
+    def away(*_: object) -> None:
         raise OperationalError("server closed the connection")
 
-    monkeypatch.setattr(ledger, "look", away)
+    monkeypatch.setattr(ledger, "claim_many", away)
     monkeypatch.setattr(runner, "CLAIM_PATIENCE", 0.0)
     runner.perform("runner.example", [(job_id, 1) for job_id in ids])
     assert rung == [(ids[0], 1), (ids[1], 1)]

@@ -1,0 +1,111 @@
+"""The jobs of one message: claimed together, run one after another, written down together.
+
+A job that took longer than a moment is written down at once, and those that a long one keeps waiting are handed on to
+other workers. So what a kill -9 makes run again is a quarter of a second of jobs that took milliseconds each, and what
+shares a message with a long job waits no longer than that.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from threading import Lock
+from typing import Any
+
+import structlog
+from django.db import connections
+
+from longwave import database
+from longwave.jobs import declare, endings, heartbeat, job_context, ledger, ring, running, stop
+from longwave.jobs.declare import Again, AnyJob
+from longwave.jobs.ledger import Claim
+
+log = structlog.get_logger("longwave.jobs")
+
+PATIENCE = 0.25
+"""Seconds for which successes may stay unwritten, and claimed jobs wait for the one that runs."""
+
+BRIEF = 0.01
+"""Seconds of a job that are more than writing it down costs: its success is written at once."""
+
+
+class Bundle:
+    """Claimed jobs of one name and one owner. until: when their leases end, by job_context.now()."""
+
+    def __init__(self, declared: AnyJob, claims: Sequence[Claim], until: float) -> None:
+        self._declared = declared
+        self._owner = claims[0].owner
+        self._until = until
+        self._waiting = deque(claims)
+        self._ended: list[tuple[Claim, Any]] = []
+        self._writing = Lock()
+
+    def run(self) -> None:
+        """Run them all, or hand on what the worker's end or a long job leaves behind."""
+        with heartbeat.beating(PATIENCE, self._look_after):
+            while (held := self._next()) is not None:
+                self._run(held)
+        database.persist(self._hand_on, give_up_after=endings.RECORD_PATIENCE)
+        database.persist(self._write_down, give_up_after=endings.RECORD_PATIENCE)
+
+    def _next(self) -> Claim | None:
+        if stop.stopping() or job_context.now() >= self._until:
+            return None
+        try:
+            return self._waiting.popleft()
+        except IndexError:
+            return None
+
+    def _run(self, held: Claim) -> None:
+        began = job_context.now()
+        context = running.context_of(held, self._until)
+        with heartbeat.renewing(context, self._declared.lease):
+            outcome = running.call(self._declared, context, held)
+            if isinstance(outcome, BaseException | Again) or declare.json_problem(outcome) is not None:
+                endings.record(self._declared, held, outcome)
+                return
+            self._ended.append((held, outcome))
+            if job_context.now() - began > BRIEF or context.saved is not None:
+                database.persist(self._write_down, give_up_after=endings.RECORD_PATIENCE)
+
+    def _look_after(self) -> None:
+        """Called every PATIENCE, in another thread than the jobs run in."""
+        try:
+            self._hand_on()
+            self._write_down()
+        except Exception as error:
+            # The database is away: the thread that runs the jobs writes down what is left, however long it takes.
+            log.warning("bundle_waits", why=str(error))
+            connections.close_all()
+
+    def _hand_on(self) -> None:
+        with self._writing:
+            unbegun = list(_drained(self._waiting))
+            if unbegun:
+                try:
+                    bells = ledger.hand_on(self._owner, unbegun)
+                except BaseException:
+                    self._waiting.extend(unbegun)
+                    raise
+                ring.ring_all(bells)
+
+    def _write_down(self) -> None:
+        with self._writing:
+            ended, self._ended = self._ended, []
+            if ended:
+                try:
+                    lost = ledger.finish_many(self._owner, ended)
+                except BaseException:
+                    self._ended += ended
+                    raise
+                for job_id in lost:
+                    # Its lease ran out meanwhile, and another worker decides what becomes of it.
+                    log.warning("job_ended_too_late", job=job_id, job_name=self._declared.name)
+
+
+def _drained(waiting: "deque[Claim]") -> "list[Claim]":
+    """Everything in it, one by one: another thread takes from it too."""
+    found: list[Claim] = []
+    while True:
+        try:
+            found.append(waiting.popleft())
+        except IndexError:
+            return found

@@ -1,0 +1,69 @@
+"""How a run ends in the ledger: what the function returned or raised becomes the job's next state."""
+
+import random
+from typing import Any
+
+import structlog
+
+from longwave import database
+from longwave.jobs import declare, ledger, retrying, ring
+from longwave.jobs.declare import Again, AnyJob
+from longwave.jobs.ledger import Bell, Claim
+
+log = structlog.get_logger("longwave.jobs")
+
+RECORD_PATIENCE = 300.0
+"""Seconds that an outcome waits for a database that is away. Lost, the job would run a second time."""
+
+
+def record(declared: AnyJob, held: Claim, outcome: Any) -> None:
+    """Write down what became of one run."""
+    match outcome:
+        case BaseException():
+            _record_error(declared, held, outcome)
+        case Again(after=after, why=why) if after > 0:
+            _persist(held, "postponed", lambda: ledger.postpone(held, after), why=why, after=after)
+        case Again(why=why):
+            if _persist(held, "requeued", lambda: ledger.requeue(held), why=why):
+                ring.ring_all([Bell(held.id, held.seq + 1, held.name, held.queue)])
+        case _:
+            _record_result(held, outcome)
+
+
+def _record_result(held: Claim, result: Any) -> None:
+    problem = declare.json_problem(result)
+    if problem is None:
+        ended = _persist(held, "succeeded", lambda: ledger.finish(held, result))
+    else:
+        error = f"The job did its work, but what it returned {problem}."
+        ended = _persist(held, "failed", lambda: ledger.fail(held, error, ""), why=error)
+    if ended:
+        ring_next(held.serial_key)
+
+
+def _record_error(declared: AnyJob, held: Claim, error: BaseException) -> None:
+    pause = retrying.pause(declared, held.failures, error, random.random())
+    sentence, traceback = retrying.describe(error)
+    if pause is not None:
+        retry = lambda: ledger.retry(held, pause, sentence, traceback)  # noqa: E731
+        _persist(held, "will_retry", retry, why=sentence, after=round(pause, 1))
+    elif _persist(held, "failed", lambda: ledger.fail(held, sentence, traceback), why=sentence):
+        ring_next(held.serial_key)
+
+
+def _persist(held: Claim, event: str, write: Any, **details: Any) -> bool:
+    was_ours = bool(database.persist(write, give_up_after=RECORD_PATIENCE))
+    level = {"failed": "error", "will_retry": "warning"}.get(event, "debug") if was_ours else "warning"
+    # Not ours any more: the lease ran out meanwhile, and another worker decides what becomes of the job.
+    word = f"job_{event}" if was_ours else "job_ended_too_late"
+    getattr(log, level)(word, job=held.id, job_name=held.name, **details)
+    return was_ours
+
+
+def ring_next(serial_key: str | None) -> None:
+    """A job of this key has ended: ring for the one behind it."""
+    if serial_key is None:
+        return
+    following = database.persist(lambda: ledger.next_in_line(serial_key), give_up_after=RECORD_PATIENCE)
+    if following is not None:
+        ring.ring_all([following])

@@ -1,0 +1,154 @@
+"""Jobs that share a message, on every database: together while they are brief, and each for itself where it must be."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from django.db import connections
+
+from longwave.jobs import broker, coroutines, heartbeat, job, job_context, ledger, runner
+from longwave.jobs.bundle import Bundle
+from longwave.jobs.models import Job, Status
+
+ran: list[Any] = []
+may_end = threading.Event()
+
+
+@job("bundles.brief", retries=2, backoff=(10,))
+def brief(value: Any = None) -> Any:
+    """Give back what came; fail where it says so."""
+    ran.append(value)
+    if value == "fails":
+        raise RuntimeError("as told")
+    return value
+
+
+@job("bundles.long")
+def long(value: int) -> None:
+    """The first one runs until it is allowed to end."""
+    ran.append(value)
+    if value == 0:
+        assert may_end.wait(20)
+
+
+@pytest.fixture(autouse=True)
+def rung(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
+    ran.clear()
+    may_end.clear()
+    heartbeat._forget_after_fork()  # its thread may still have a connection to an earlier test's database
+    pairs: list[tuple[int, int]] = []
+
+    def publish(name: str, queue: str, messages: Sequence[Sequence[tuple[int, int]]]) -> None:
+        pairs.extend(pair for message in messages for pair in message)
+
+    monkeypatch.setattr(broker, "publish", publish)
+    yield pairs
+    coroutines.close()
+
+
+def message(ids: Sequence[int]) -> list[tuple[int, int]]:
+    return [(job_id, Job.objects.get(pk=job_id).seq) for job_id in ids]
+
+
+def statuses(ids: Sequence[int]) -> list[str]:
+    found = Job.objects.in_bulk(ids)
+    return [found[job_id].status for job_id in ids]
+
+
+def test_each_keeps_what_it_returned() -> None:
+    values = [None, 1, "ü\n", [1, {"a": None}], True, 1.5, "null", {}]
+    ids = brief.submit_many([{"value": value} for value in values])
+    runner.perform("bundles.brief", message(ids))
+    rows = [Job.objects.get(pk=job_id) for job_id in ids]
+    assert [row.result for row in rows] == values
+    assert {(row.status, row.attempt, row.lease_until) for row in rows} == {(Status.SUCCESS, 1, None)}
+    assert all(row.finished_at is not None for row in rows)
+
+
+def test_one_that_fails_is_tried_again_and_the_others_are_done() -> None:
+    ids = brief.submit_many([{"value": value} for value in ("a", "fails", "b")])
+    runner.perform("bundles.brief", message(ids))
+    assert statuses(ids) == [Status.SUCCESS, Status.RETRY, Status.SUCCESS]
+    assert Job.objects.get(pk=ids[1]).error == "RuntimeError: as told"
+
+
+def test_stale_pairs_are_dropped() -> None:
+    ids = brief.submit_many([{"value": value} for value in (1, 2)])
+    Job.objects.filter(pk=ids[0]).update(seq=2)
+    runner.perform("bundles.brief", [(ids[0], 1), (ids[1], 1), (10**9, 1)])
+    assert ran == [2]
+    assert statuses(ids) == [Status.QUEUED, Status.SUCCESS]
+
+
+def test_a_message_heard_twice_runs_its_jobs_once() -> None:
+    ids = brief.submit_many([{"value": value} for value in range(5)])
+    heard = message(ids)
+    runner.perform("bundles.brief", heard)
+    runner.perform("bundles.brief", heard)
+    assert ran == list(range(5))
+
+
+def test_jobs_of_one_serial_key_run_in_order_and_not_together() -> None:
+    ids = brief.submit_many([{"value": value, "job_serial_key": "chat:1"} for value in range(3)])
+    assert ledger.claim_many(message(ids), "me", 30.0) == []
+    runner.perform("bundles.brief", message(ids))
+    assert ran == [0, 1, 2]
+    assert statuses(ids) == [Status.SUCCESS] * 3
+
+
+def test_a_job_under_which_a_worker_died_is_not_claimed_with_others() -> None:
+    ids = brief.submit_many([{"value": value} for value in range(3)])
+    Job.objects.filter(pk=ids[0]).update(crashes=1)
+    claims = ledger.claim_many(message(ids), "me", 30.0)
+    assert [held.id for held in claims] == ids[1:]
+
+
+def test_what_a_long_job_keeps_waiting_is_handed_on(rung: list[tuple[int, int]]) -> None:
+    ids = long.submit_many([{"value": value} for value in range(4)])
+    rung.clear()
+    heard = message(ids)
+    handed_on = threading.Event()
+
+    def working() -> None:
+        runner.perform("bundles.long", heard)
+        connections.close_all()
+
+    worker = threading.Thread(target=working)
+    worker.start()
+    try:
+        with heartbeat.beating(0.05, lambda: handed_on.set() if len(rung) >= 3 else None):
+            assert handed_on.wait(20)
+    finally:
+        may_end.set()
+        worker.join(20)
+    assert sorted(rung) == [(job_id, 2) for job_id in ids[1:]]
+    assert ran == [0]
+    assert statuses(ids) == [Status.SUCCESS, *[Status.QUEUED] * 3]
+    assert {row.attempt for row in Job.objects.filter(pk__in=ids[1:])} == {0}
+
+
+def test_a_retry_that_was_handed_on_still_counts_its_failures() -> None:
+    ids = brief.submit_many([{"value": value} for value in range(2)])
+    Job.objects.filter(pk__in=ids).update(failures=1, attempt=1)
+    claims = ledger.claim_many(message(ids), "me", 30.0)
+    bells = ledger.hand_on("me", claims)
+    assert [(bell.id, bell.seq) for bell in bells] == [(job_id, 2) for job_id in ids]
+    assert {(row.failures, row.attempt, row.status) for row in Job.objects.all()} == {(1, 1, Status.QUEUED)}
+
+
+def test_what_was_taken_over_meanwhile_is_not_finished() -> None:
+    ids = brief.submit_many([{"value": value} for value in range(2)])
+    claims = ledger.claim_many(message(ids), "me", 30.0)
+    Job.objects.filter(pk=ids[0]).update(owner="another", seq=2)
+    Bundle(brief, claims, job_context.now() + 30).run()
+    assert statuses(ids) == [Status.RUNNING, Status.SUCCESS]
+
+
+def test_finishing_twice_after_a_lost_answer_loses_nothing() -> None:
+    ids = brief.submit_many([{"value": value} for value in range(3)])
+    claims = ledger.claim_many(message(ids), "me", 30.0)
+    ended = [(held, "x") for held in claims]
+    assert ledger.finish_many("me", ended) == set()
+    assert ledger.finish_many("me", ended) == set()
+    assert ledger.finish_many("another", ended) == set(ids)
