@@ -93,7 +93,7 @@ def test_a_decision_that_comes_after_the_cancel_opens_nothing(monkeypatch: pytes
     Batch.objects.update(state="done", unknown=3)
     stale = lifecycle.get(campaign.pk)
     lifecycle.cancel(campaign.pk)
-    clearing.clear(campaign.pk)
+    clearing.clear(campaign.pk, until=lambda: False)
     monkeypatch.setattr(resolving.lifecycle, "get", lambda _: stale)
 
     with pytest.raises(Conflict):
@@ -142,6 +142,47 @@ def test_one_campaign_that_cannot_be_tended_does_not_keep_the_others_from_it(
     tending.tend()
 
     assert sorted(asked) == [bad.pk, good.pk]
+
+
+def test_clearing_stops_when_its_turn_is_over_and_goes_on_where_it_stopped() -> None:
+    campaign = a_campaign(contacts=5, batch_size=1)
+    lifecycle.cancel(campaign.pk)
+    turn_is_over = iter([False, False, True])
+
+    assert not clearing.clear(campaign.pk, until=lambda: next(turn_is_over))
+    assert states(campaign) == {"cancelled": 2, "pending": 3}
+    assert clearing.clear(campaign.pk, until=lambda: False)
+    assert states(campaign) == {"cancelled": 5}
+
+
+def test_a_batch_whose_clearing_was_killed_is_cleared_whole_the_next_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    campaign = a_campaign(contacts=3)
+    lifecycle.cancel(campaign.pk)
+    recount = ledger.recount
+
+    def killed(_: int) -> None:
+        monkeypatch.setattr(ledger, "recount", recount)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ledger, "recount", killed)
+    with pytest.raises(KeyboardInterrupt):
+        clearing.clear(campaign.pk, until=lambda: False)
+    assert clearing.clear(campaign.pk, until=lambda: False)
+
+    assert states(campaign) == {"cancelled": 3}
+    assert Batch.objects.get().cancelled == 3
+
+
+def test_clearing_leaves_a_batch_to_the_lane_that_is_at_work_on_it() -> None:
+    campaign = a_campaign(contacts=5, batch_size=3)
+    assert ledger.lease_batch(campaign, "me", 10.0) is not None
+    lifecycle.cancel(campaign.pk)
+
+    assert not clearing.clear(campaign.pk, until=lambda: False)
+
+    assert states(campaign) == {"pending": 3, "cancelled": 2}
 
 
 def test_a_cancel_whose_clearing_was_given_up_is_cleared_after_all() -> None:

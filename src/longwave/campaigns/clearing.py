@@ -1,19 +1,24 @@
 """After a cancel: what was not sent is marked so, batch by batch, once no lane works on it."""
 
+from collections.abc import Callable
+
 from django.db import transaction
 
 from longwave.campaigns import ledger
 from longwave.campaigns.models import Batch, BatchState, Delivery, DeliveryState
 
 
-def clear(campaign_id: int) -> bool:
-    """Mark every pending delivery cancelled; False while lanes still hold batches."""
-    for batch in ledger.available(campaign_id).iterator():
-        _clear_batch(batch.pk)
-    waiting = Batch.objects.filter(campaign_id=campaign_id, state=BatchState.OPEN)
-    for batch_id in waiting.values_list("pk", flat=True):
-        _clear_batch(batch_id)  # those whose retries are not due yet
-    return not Batch.objects.filter(campaign_id=campaign_id).exclude(state=BatchState.DONE).exists()
+def clear(campaign_id: int, *, until: Callable[[], bool]) -> bool:
+    """Mark pending deliveries cancelled until `until()` says to stop; whether none is left. Lanes may still hold some.
+
+    Safe to be called again after a kill at any point, and by two workers at once.
+    """
+    unfinished = Batch.objects.filter(campaign_id=campaign_id).exclude(state=BatchState.DONE)
+    for batch_id in list(unfinished.values_list("pk", flat=True)):
+        if until():
+            return False
+        _clear_batch(batch_id)
+    return not unfinished.exists()
 
 
 def _clear_batch(batch_id: int) -> None:

@@ -1,6 +1,7 @@
 """Jobs and chores of campaigns: ids in, one call."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from longwave.campaigns import clearing, preparing, tending, trial, turn
@@ -8,15 +9,13 @@ from longwave.jobs import Again, job, job_context
 from longwave.jobs.chores import chore
 
 SLICE = 20.0
-"""Seconds after which a long preparation lets other jobs of its queue have a turn."""
+"""Seconds after which a long preparation or clearing lets other jobs of its queue have a turn."""
 
 
 @job("campaigns.prepare", queue="campaigns", lease=15.0)
 def prepare(campaign_id: int) -> Again | None:
     """Freeze the audience, then send."""
-    stop_at = time.monotonic() + SLICE
-    context = job_context.current()
-    is_done = preparing.freeze(campaign_id, until=lambda: time.monotonic() > stop_at or context.stopping())
+    is_done = preparing.freeze(campaign_id, until=_end_of_slice())
     return None if is_done else Again(why="more to freeze")
 
 
@@ -35,7 +34,16 @@ def test(campaign_id: int, address: str, fields: dict[str, Any]) -> Again | dict
 @job("campaigns.clear", queue="campaigns")
 def clear(campaign_id: int) -> Again | None:
     """Mark what a cancelled campaign has not sent."""
-    return None if clearing.clear(campaign_id) else Again(after=1.0, why="lanes are still handing over")
+    is_over = _end_of_slice()
+    if clearing.clear(campaign_id, until=is_over):
+        return None
+    return Again(why="more to clear") if is_over() else Again(after=1.0, why="lanes are still handing over")
+
+
+def _end_of_slice() -> Callable[[], bool]:
+    """Says when this job has had its turn, or its worker is told to stop."""
+    stop_at, context = time.monotonic() + SLICE, job_context.current()
+    return lambda: time.monotonic() > stop_at or context.stopping()
 
 
 @chore(every=1.0)
