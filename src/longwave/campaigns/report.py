@@ -2,16 +2,25 @@
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from django.db.models import Count, Max, Min, Q, Sum
+from django.db.models import Count, Q, Sum
 from django.utils import timezone
 
 from longwave.campaigns import pricing
 from longwave.campaigns.ledger import BUCKET_SECONDS, COUNTED
-from longwave.campaigns.models import Batch, BatchState, Bucket, Campaign, Delivery, ErrorTally
+from longwave.campaigns.models import (
+    Batch,
+    BatchState,
+    Bucket,
+    Campaign,
+    CampaignState,
+    Charted,
+    Delivery,
+    ErrorTally,
+)
 from longwave.pacing import ledger as pacing
 
 
@@ -90,7 +99,12 @@ def _eta(campaign: Campaign, pending: int, rate: float) -> float | None:
 
 
 def report(campaign: Campaign) -> dict[str, Any]:
-    """Everything about it as one JSON object."""
+    """Everything about it as one JSON object.
+
+    mean_rate: messages a second over the ten-second stretches in which something was sent: pauses, and waiting for a
+    flood's end or for retries, are left out. peak_rate: over the best of these stretches. held_seconds: for how long
+    the provider asked to wait. errors: what it met on its way, also where a later try was sent.
+    """
     now = progress(campaign)
     return {
         "id": campaign.pk,
@@ -123,7 +137,7 @@ def report(campaign: Campaign) -> dict[str, Any]:
 
 
 def errors(campaign: Campaign) -> list[dict[str, Any]]:
-    """Error texts with how often each came, commonest first."""
+    """Error texts with how often each was met, commonest first. They stay when the delivery is tried again and sent."""
     rows = ErrorTally.objects.filter(campaign=campaign).order_by("-count", "text")
     return [{"outcome": row.outcome, "text": row.text, "count": row.count} for row in rows]
 
@@ -143,23 +157,28 @@ def chart(campaign: Campaign) -> list[dict[str, Any]]:
 
 
 def _rates(campaign: Campaign) -> dict[str, Any]:
-    span = Bucket.objects.filter(campaign=campaign, outcome="sent").aggregate(
-        first=Min("at"), last=Max("at"), peak=Max("count"), total=Sum("count")
-    )
+    sent = dict(Bucket.objects.filter(campaign=campaign, outcome=Charted.SENT).values_list("at", "count"))
     held = Batch.objects.filter(campaign=campaign).aggregate(ms=Sum("held_ms", default=0))["ms"]
-    if span["total"] is None:
-        return {"mean_rate": 0.0, "peak_rate": 0.0, "held_seconds": held / 1000}
-    first, last = span["first"] * BUCKET_SECONDS, (span["last"] + 1) * BUCKET_SECONDS
-    began = max(first, campaign.started_at.timestamp()) if campaign.started_at else first
-    ended = min(
-        last, campaign.finished_at.timestamp() if campaign.finished_at else timezone.now().timestamp()
-    )
-    mean = span["total"] / max(1.0, ended - began)
+    mean = sum(sent.values()) / max(1.0, _sending_seconds(campaign, sent)) if sent else 0.0
     return {
         "mean_rate": round(mean, 2),
-        "peak_rate": round(max(mean, span["peak"] / BUCKET_SECONDS), 2),
+        "peak_rate": round(max(mean, max(sent.values(), default=0) / BUCKET_SECONDS), 2),
         "held_seconds": held / 1000,
     }
+
+
+def _sending_seconds(campaign: Campaign, at: Collection[int]) -> float:
+    """The length of the ten-second stretches in which something was sent.
+
+    Inexact by design: the first is cut to the start, the last to the end or the pause it is in. Those around an earlier
+    pause count whole.
+    """
+    seconds = float(len(at) * BUCKET_SECONDS)
+    ended = campaign.state_at if campaign.state == CampaignState.PAUSED else campaign.finished_at
+    if campaign.started_at is not None:
+        seconds -= max(0.0, campaign.started_at.timestamp() - min(at) * BUCKET_SECONDS)
+    last_end = (max(at) + 1) * BUCKET_SECONDS
+    return seconds - max(0.0, last_end - (ended or timezone.now()).timestamp())
 
 
 RECEIPT_COLUMNS = ("batch", "address", "state", "message_id", "error", "attempts", "at")

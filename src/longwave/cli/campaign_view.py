@@ -239,6 +239,8 @@ def print_report(document: dict[str, Any]) -> None:
     for label, value in _lines(document):
         table.add_row(Text(label, style="dim"), Text(value))
     console.print(table)
+    if document["errors"]:
+        console.print("errors met on the way, also where a later try was sent", style="dim")
     for error in document["errors"][:10]:
         console.print(f"  {error['count']:>8,} × [dim]{error['outcome']}[/]  {escape(error['text'])}")
     for batch in document.get("batch_list", []):
@@ -249,7 +251,7 @@ def print_report(document: dict[str, Any]) -> None:
 def _lines(document: dict[str, Any]) -> list[tuple[str, str]]:
     counts = ", ".join(f"{name} {document[name]:,}" for name in COLOURS if document[name]) or "nothing yet"
     limit = f"{document['rate_limit']:g}/s" if document["rate_limit"] else "none"
-    rates = f"mean {document['mean_rate']:g}/s, highest {document['peak_rate']:g}/s, limit {limit}"
+    rates = f"{document['mean_rate']:g}/s while sending, best ten seconds {document['peak_rate']:g}/s, limit {limit}"
     if document["held_seconds"]:
         rates += f", held {document['held_seconds']:.1f} s"
     lines = [("sender", document["sender"]), ("list", document["list"] or "everybody in the segment")]

@@ -94,6 +94,34 @@ def test_content_that_cannot_be_read_is_named_without_python_words(stage: Path, 
         assert "Errno" not in err
 
 
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (["--stars-budget", "-5"], "greater than or equal to 1"),
+        (["--stars-budget", "5"], "is for paid broadcasts; add --paid"),
+        (["--parse-mode", "HTML"], "belongs to --text"),
+        (["--name", "x" * 201], "at most 200 printable characters"),
+        (["--name", "two\nlines"], "at most 200 printable characters"),
+        (["--failure-limit", "nan"], "must be above 0"),
+        (["--on-unknown", "maybe"], "must be skip or resend"),
+        (["--rate", "0"], "must be above 0"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_bad_input(
+    stage: Path, run: CommandLine, option: list[str], words: str
+) -> None:
+    code, out, err = run(*create(stage, "people"), *option)
+    assert (code, out) == (2, "")
+    assert words in " ".join(err.replace("│", "").split())
+    assert not Campaign.objects.exists()
+
+
+def test_content_nested_without_end_is_bad_input(stage: Path, run: CommandLine) -> None:
+    (stage / "hello.json").write_text("[" * 100_000)
+    code, _, err = run(*create(stage, "people"))
+    assert (code, "is not JSON" in err) == (2, True)
+
+
 def test_schedule_says_when_and_unschedule_makes_it_a_draft_again(draft: str, run: CommandLine) -> None:
     _, out, err = run("campaign", "schedule", draft, "--at", "2099-01-01T09:00+03:00")
     assert f"Campaign {draft} is scheduled for 2099-01-01 06:00:00 UTC." in out
@@ -260,7 +288,7 @@ def test_right_after_a_cancel_the_report_says_that_it_is_being_cleared(draft: st
     shown = run("campaign", "show", draft)[1]
     assert "3, clearing 3: not sent, and being marked as cancelled" in shown
     assert "to come" not in shown
-    clearing.clear(int(draft))
+    clearing.clear(int(draft), until=lambda: False)
     shown = run("campaign", "show", draft)[1]
     assert "clearing" not in shown
     assert "cancelled 3" in shown
