@@ -16,6 +16,8 @@ from longwave.core.errors import InvalidInput, Problem
 from longwave.jobs.declare import find
 from longwave.senders.models import Sender
 
+NAME_LENGTH = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:
@@ -89,6 +91,11 @@ def test(campaign: Campaign, addresses: Sequence[str]) -> list[int]:
 
 def _draft_problems(draft: Draft) -> list[Problem]:
     problems = []
+    if len(draft.name) > NAME_LENGTH or len(draft.name.splitlines()) > 1:
+        problems.append(Problem("name", draft.name, f"must be one line of at most {NAME_LENGTH} characters"))
+    if draft.stars_budget is not None and not draft.paid:
+        remedy = "is for paid broadcasts; add --paid, or leave it out"
+        problems.append(Problem("stars_budget", draft.stars_budget, remedy))
     if draft.on_unknown not in OnUnknown.values:
         allowed = " or ".join(OnUnknown.values)
         problems.append(Problem("on_unknown", draft.on_unknown, f"must be {allowed}"))

@@ -244,10 +244,17 @@ def _apply(verb: str, campaign_id: int, **changes: Any) -> Campaign:
     target = CAMPAIGN.target(verb, sources[0])
     moved = Campaign.objects.filter(pk=campaign_id, state__in=sources)
     if not moved.update(state=target, state_at=Now(), **changes):
-        campaign = get(campaign_id)
-        verbs = CAMPAIGN.verbs(CampaignState(campaign.state))
-        allowed = ", ".join(verb for verb in verbs if verb in ASKED_FOR) or "nothing"
-        raise Conflict(
-            f"Cannot {verb} campaign {campaign_id}: it is {campaign.state}. What can be done now: {allowed}."
-        )
+        raise Conflict(_refusal(verb, get(campaign_id)))
     return get(campaign_id)
+
+
+def _refusal(verb: str, campaign: Campaign) -> str:
+    asked = "resume" if verb == "prepare" else verb  # what a person typed
+    stands = "a draft" if campaign.state == CampaignState.DRAFT else campaign.state
+    allowed = ", ".join(verb for verb in CAMPAIGN.verbs(CampaignState(campaign.state)) if verb in ASKED_FOR)
+    then = (
+        f"What can be done now: {allowed}."
+        if allowed
+        else "It has ended; `longwave campaign create` makes another."
+    )
+    return f"Cannot {asked} campaign {campaign.pk}: it is {stands}. {then}"

@@ -50,7 +50,8 @@ def _change(campaign_id: int, counter: str, source: DeliveryState, target: Deliv
 
 def _refuse_unless_open(campaign: Campaign) -> None:
     if not campaign.prepared:
-        raise Conflict(f"Campaign {campaign.pk} has sent nothing yet: it is {campaign.state}.")
+        stands = "a draft" if campaign.state == CampaignState.DRAFT else campaign.state
+        raise Conflict(f"Campaign {campaign.pk} has sent nothing yet: it is {stands}.")
     if campaign.state not in OPEN_TO_CHANGE:
         raise Conflict(
             f"Campaign {campaign.pk} is {campaign.state}: its deliveries cannot be changed any more."

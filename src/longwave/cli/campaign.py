@@ -45,7 +45,7 @@ def create(
         str, typer.Option(help="After a crash: skip (nobody twice) or resend (nobody missed).")
     ] = "skip",
     paid: Annotated[bool, typer.Option(help="Pay Telegram for more than 30/s.")] = False,
-    stars_budget: Annotated[int | None, typer.Option(help="Most Stars it may cost.")] = None,
+    stars_budget: Annotated[int | None, typer.Option(min=1, help="Most Stars it may cost.")] = None,
     failure_limit: Annotated[float, typer.Option(help="Share of failures at which it pauses itself.")] = 0.10,
     as_json: AsJson = False,
 ) -> None:
@@ -220,7 +220,8 @@ def rate(
     """Change the rate, also while it runs."""
     campaign = lifecycle.set_rate(id, None if messages == "sender" else _number(messages))
     limit = pricing.effective_rate(campaign)
-    _changed(campaign, as_json, f"{campaign.state}, at {f'{limit:g}/s' if limit else 'no limit'}")
+    stands = "a draft" if campaign.state == CampaignState.DRAFT else campaign.state
+    _changed(campaign, as_json, f"{stands}, at {f'{limit:g}/s' if limit else 'no limit'}")
 
 
 @app.command()
@@ -356,10 +357,13 @@ def _content(text: str | None, parse_mode: str | None, path: Path | None) -> Map
     if text is not None:
         return {"kind": "text", "text": text} | ({"parse_mode": parse_mode} if parse_mode else {})
     assert path is not None
+    if parse_mode:
+        remedy = 'belongs to --text; with --content it is a field of the file: "parse_mode"'
+        raise InvalidInput(Problem("--parse-mode", parse_mode, remedy))
     source = sys.stdin.read() if str(path) == "-" else _read(path)
     try:
         data = json.loads(source)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(Problem("content", str(path), f"is not JSON: {error}")) from None
     if not isinstance(data, dict):
         raise InvalidInput(Problem("content", str(path), 'must be a JSON object such as {"kind": "text", …}'))

@@ -43,16 +43,28 @@ def test_a_rate_below_the_free_one_is_taken() -> None:
         (CampaignState.RUNNING, "pause, cancel"),
         (CampaignState.PAUSED, "resume, cancel"),
         (CampaignState.SCHEDULED, "schedule, unschedule, start, cancel"),
-        (CampaignState.COMPLETED, "nothing"),
     ],
 )
 def test_a_refusal_names_only_what_a_person_can_ask_for(state: CampaignState, allowed: str) -> None:
     campaign = a_campaign(state)
 
     with pytest.raises(Conflict) as refused:
-        lifecycle.reopen(campaign.pk) if state != CampaignState.COMPLETED else lifecycle.pause(campaign.pk)
+        lifecycle.reopen(campaign.pk)
 
     assert str(refused.value).endswith(f"What can be done now: {allowed}.")
+
+
+@pytest.mark.parametrize("state", [CampaignState.COMPLETED, CampaignState.CANCELLED])
+def test_a_campaign_that_has_ended_says_so(state: CampaignState) -> None:
+    with pytest.raises(Conflict, match=f"it is {state}. It has ended; `longwave campaign create`"):
+        lifecycle.pause(a_campaign(state).pk)
+
+
+def test_a_refused_resume_is_called_so_and_a_draft_has_its_article() -> None:
+    with pytest.raises(
+        Conflict, match=r"^Cannot resume campaign \d+: it is a draft\. What can be done now: schedule"
+    ):
+        lifecycle.resume(a_campaign(CampaignState.DRAFT, rate=30).pk)
 
 
 def a_refused_campaign() -> Campaign:
