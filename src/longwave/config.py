@@ -41,6 +41,7 @@ class Config:
     broker_url: None means embedded: a Valkey server on a unix socket, started by `longwave up`.
     secret_key: signs and encrypts; generated once into the data folder (mode 0600) unless set.
     log_level, log_format: what is logged and whether for people (`console`) or machines (`json`).
+    modules: Python modules of your own that declare jobs; every process that runs jobs imports them.
     """
 
     home: Path
@@ -51,6 +52,7 @@ class Config:
     secret_key: str
     log_level: str
     log_format: LogFormat
+    modules: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Config(home={str(self.home)!r}, embedded={self.is_embedded})"
@@ -89,6 +91,7 @@ def read(environ: Mapping[str, str]) -> Config:
         secret_key=take("secret_key", _secret_key, ""),
         log_level=take("log_level", _choice("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
         log_format=take("log_format", _choice("console", "json"), "console"),
+        modules=take("modules", _modules, ()),
     )
     if problems:
         raise InvalidInput(*problems)
@@ -182,6 +185,16 @@ def _port(text: str) -> int:
     if not 1 <= port <= 65535:
         raise ValueError("must be a whole number from 1 to 65535")
     return port
+
+
+def _modules(text: str) -> tuple[str, ...]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise ValueError(
+                f"{name!r} is no module's name; give names such as bot.tasks, separated by commas"
+            )
+    return tuple(dict.fromkeys(names))
 
 
 def _choice(*allowed: str) -> Callable[[str], Any]:

@@ -55,6 +55,8 @@ def test_without_any_setting_it_is_embedded_on_sqlite_in_the_data_folder(tmp_pat
         ("SECRET_KEY", "short", "openssl rand"),
         ("LOG_LEVEL", "LOUD", "DEBUG, INFO"),
         ("LOG_FORMAT", "xml", "console, json"),
+        ("MODULES", "bot.tasks,bot/jobs.py", "'bot/jobs.py' is no module's name"),
+        ("MODULES", ".tasks", "bot.tasks"),
     ],
 )
 def test_a_bad_value_is_refused_by_name_with_the_remedy(
@@ -63,6 +65,11 @@ def test_a_bad_value_is_refused_by_name_with_the_remedy(
     (problem,) = refusal(tmp_path, **{name: value}).problems
     assert problem.field == f"LONGWAVE_{name}"
     assert remedy in problem.remedy
+
+
+def test_modules_are_names_separated_by_commas(tmp_path: Path) -> None:
+    assert read(tmp_path).modules == ()
+    assert read(tmp_path, MODULES=" bot.tasks, reports ,,bot.tasks").modules == ("bot.tasks", "reports")
 
 
 def test_every_bad_value_is_named_at_once(tmp_path: Path) -> None:

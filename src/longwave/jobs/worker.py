@@ -32,6 +32,7 @@ def prepare() -> None:
 
 def start(queues: list[str], *, concurrency: int, pool: str, name: str, loglevel: str) -> int:
     """Run a worker in this process until it is told to stop; its exit code."""
+    rooms.load()  # here first: Celery would show what is wrong with a module as a traceback of its own
     # Root is a danger with pickle, which this worker does not accept; containers often run as root.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     for logger in CHATTY:

@@ -1,5 +1,6 @@
 """One message now: to anybody, or to a sender's admins."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from longwave.senders import senders, tasks
 from longwave.senders.models import Sender, SenderStatus
 
 log = structlog.get_logger("longwave.senders")
+
+_TEMPLATE_SYNTAX = re.compile(r"\{(?=[{%#])")
 
 ADMIN_TEXT = 3500
 """Characters of a notice to an admin: below Telegram's 4096 units, whatever they count as."""
@@ -38,6 +41,16 @@ def notify(
     return tasks.send_notification.submit(
         sender_id=sender.id, address=address, content=channel.to_json(parsed), fields=values
     )
+
+
+def notify_text(sender: Sender, address: str, text: str, more: Mapping[str, Any] | None = None) -> JobHandle:
+    """Send exactly this text, whatever templates it looks like. more: what else the content shall have."""
+    return notify(sender, address, {**plain_text(sender, quoted(text)), **(more or {})})
+
+
+def quoted(text: str) -> str:
+    """The template that renders to exactly `text`. (In MarkdownV2 to `\\{` for such a brace, which means the same.)"""
+    return _TEMPLATE_SYNTAX.sub("{{ '{' }}", text)
 
 
 def notify_admins(sender: Sender, text: str) -> int:

@@ -94,6 +94,17 @@ def by_name(name: str) -> Sender:
         raise NotFound(f"There is no sender {name!r}; {_hint(name)}") from None
 
 
+def only(channel: str) -> Sender:
+    """The one sender of a channel. Raises NotFound when there is none, InvalidInput when it must be named."""
+    found = list(Sender.objects.filter(channel=channel).order_by("name"))
+    if not found:
+        raise NotFound(f"There is no sender for {channel}; add one with `longwave sender add {channel}`.")
+    if len(found) > 1:
+        names = ", ".join(sender.name for sender in found)
+        raise InvalidInput(Problem("sender", None, f"there are several for {channel}; name one of {names}"))
+    return found[0]
+
+
 def all_senders() -> list[Sender]:
     """Every sender, by name."""
     return list(Sender.objects.order_by("name"))
