@@ -60,6 +60,13 @@ NOW_SQL = {
 }
 """The database's clock as a timestamp, for statements with parameters."""
 
+IN_SECONDS_SQL = {
+    "sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', '+' || {} || ' seconds')",
+    "postgresql": "clock_timestamp() + {} * interval '1 second'",
+    "mysql": "TIMESTAMPADD(MICROSECOND, {} * 1000000, UTC_TIMESTAMP(6))",
+}
+"""The same, later by a number of seconds: a column or a parameter in place of the braces."""
+
 _CLOCK_SQL = {
     "postgresql": "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
     # SYSDATE, not NOW: NOW stands still for the whole statement, also while it waits for a lock.

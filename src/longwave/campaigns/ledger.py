@@ -33,16 +33,14 @@ from longwave.contacts.models import Contact, ContactStatus
 from longwave.core.errors import InvalidInput
 
 BUCKET_SECONDS = 10
+WAY = 0.005
+"""Seconds of that. As long as a chunk of a thousand takes, so that every other look finds the way free."""
+
 ERROR_TEXTS_KEPT = 50
 """Different error texts counted per campaign and outcome; further ones are counted together."""
 
 OTHER_ERRORS = "(other errors)"
 
-_IN_SECONDS = {
-    "sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', '+' || v.delay || ' seconds')",
-    "postgresql": "clock_timestamp() + v.delay * interval '1 second'",
-    "mysql": "TIMESTAMPADD(MICROSECOND, v.delay * 1000000, UTC_TIMESTAMP(6))",
-}
 _ROWS = {
     "sqlite": "(SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS attempt,"
     " json_extract(value, '$[2]') AS message_id, json_extract(value, '$[3]') AS error,"
@@ -87,6 +85,16 @@ def freeze_chunk(campaign: Campaign, audience_after: "Callable[[int], QuerySet[C
         Batch.objects.filter(pk=batch.pk).update(size=frozen)
         Campaign.objects.filter(pk=mine.pk).update(snapshot_after=last, recipients=F("recipients") + frozen)
     return int(frozen)
+
+
+def make_way() -> None:
+    """Between two chunks of much writing: let others write.
+
+    SQLite has one writer at a time, and whoever waits for it looks only now and then, at last every tenth of a second:
+    back at once, we would be first nearly always, and a cancel would wait for the end of it all.
+    """
+    if database.dialect() == "sqlite":
+        time.sleep(WAY)
 
 
 # --- leasing batches --------------------------------------------------------------------------------------------------
@@ -404,7 +412,10 @@ def _write(state: str, tried: int, group: Sequence[Settled], guard: str) -> int:
     rows = [[s.delivery_id, s.attempt, s.message_id, s.error, s.delay, s.address] for s in group]
     table = _DEFER if state == DeliveryState.PENDING else _SETTLE
     sql = table[name].format(
-        rows=_ROWS[name], now=database.NOW_SQL[name], later=_IN_SECONDS[name], guard=guard
+        rows=_ROWS[name],
+        now=database.NOW_SQL[name],
+        later=database.IN_SECONDS_SQL[name].format("v.delay"),
+        guard=guard,
     )
     data = orjson.dumps(rows).decode()
     first: Any = tried if state == DeliveryState.PENDING else state

@@ -1,7 +1,6 @@
 """The job ledger's statements. Each verb of states.py is one guarded UPDATE: its row count decides."""
 
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -114,27 +113,58 @@ def claim(row: Job, seq: int, owner: str, lease: float) -> Claim | None:
     return _claimed(row, owner, row.attempt + 1) if changed else None
 
 
+_PAIRS = {
+    "sqlite": "(SELECT json_extract(value, '$[0]') AS job_id, json_extract(value, '$[1]') AS job_seq"
+    " FROM json_each(%s)) AS v",
+    "postgresql": "(SELECT (e->>0)::bigint AS job_id, (e->>1)::int AS job_seq"
+    " FROM json_array_elements(%s::json) AS e) AS v",
+    "mysql": "JSON_TABLE(%s, '$[*]' COLUMNS (job_id BIGINT PATH '$[0]', job_seq INT PATH '$[1]')) AS v",
+}
+_LEASED = "status = 'running', owner = %s, lease_until = {until}, attempt = attempt + 1, started_at = {now}"
+_FREE = "status = 'queued' AND serial_key IS NULL AND crashes = 0"
+_CLAIMED = ("id", "seq", "name", "queue", "args", "attempt", "failures", "crashes", "checkpoint")
+_CLAIM = {
+    "sqlite": f"UPDATE longwave_job SET {_LEASED} FROM {{pairs}} WHERE id = v.job_id AND seq = v.job_seq AND {_FREE}"
+    f" RETURNING {', '.join(_CLAIMED)}",
+    "mysql": "UPDATE {pairs} STRAIGHT_JOIN longwave_job j FORCE INDEX (PRIMARY) ON j.id = v.job_id"
+    f" AND j.seq = v.job_seq SET {_LEASED} WHERE {_FREE}",
+}
+_CLAIM["postgresql"] = _CLAIM["sqlite"]
+
+
 def claim_many(pairs: Sequence[tuple[int, int]], owner: str, lease: float) -> list[Claim]:
     """Start those of the jobs that are queued in their seq, whatever the others are.
 
     Not those with a serial key, whose turn it may not be, nor those under which a worker died: a job that kills its
-    worker must not take the blame to others. They run by themselves. Safe to repeat after a lost answer, because
-    `owner` is unique for every attempt to claim.
+    worker must not take the blame to others. They run by themselves (`claim`). Safe to repeat after a lost answer,
+    because `owner` is unique for every attempt to claim.
     """
-    by_seq: dict[int, list[int]] = defaultdict(list)
-    for job_id, seq in pairs:
-        by_seq[seq].append(job_id)
-    ready = Job.objects.filter(status__in=JOB.sources("claim"), serial_key=None, crashes=0)
-    for seq, ids in by_seq.items():
-        ready.filter(pk__in=ids, seq=seq).update(
-            status=Status.RUNNING,
-            owner=owner,
-            lease_until=Now() + timedelta(seconds=lease),
-            attempt=F("attempt") + 1,
-            started_at=Now(),
-        )
-    mine = Job.objects.filter(pk__in=[job_id for job_id, _ in pairs], owner=owner, status=Status.RUNNING)
-    return [_claimed(row, owner, row.attempt) for row in mine.order_by("pk")]
+    name, ids = database.dialect(), json.dumps(pairs)
+    sql = _CLAIM[name].format(
+        pairs=_PAIRS[name], now=database.NOW_SQL[name], until=database.IN_SECONDS_SQL[name].format("%s")
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [ids, owner, lease] if name == "mysql" else [owner, lease, ids])
+        rows = [] if name == "mysql" else cursor.fetchall()
+    claims = [_read(row, owner) for row in rows]
+    return sorted(claims if len(claims) == len(pairs) else _claims_of(owner, pairs), key=lambda held: held.id)
+
+
+def _claims_of(owner: str, pairs: Sequence[tuple[int, int]]) -> list[Claim]:
+    ids = [job_id for job_id, _ in pairs]
+    mine = Job.objects.filter(pk__in=ids, owner=owner, status=Status.RUNNING)
+    return [_claimed(row, owner, row.attempt) for row in mine]
+
+
+def _read(row: Sequence[Any], owner: str) -> Claim:
+    values = dict(zip(_CLAIMED, row, strict=True))
+    saved = values.pop("checkpoint")
+    return Claim(
+        **values | {"args": json.loads(values["args"])},
+        owner=owner,
+        serial_key=None,
+        saved=None if saved is None else json.loads(saved),
+    )
 
 
 def renew(job_id: int, seq: int, owner: str, lease: float) -> bool:
@@ -149,7 +179,7 @@ def checkpoint(job_id: int, seq: int, owner: str, value: Any) -> bool:
 
 def finish(held: Claim, result: Any) -> bool:
     """running → success."""
-    return _move("finish", held, result=result, error="", traceback="", **_ended())
+    return not finish_many(held.owner, [(held, result)])
 
 
 _FINISHED = {

@@ -46,8 +46,8 @@ def perform(name: str, pairs: Sequence[tuple[int, int]]) -> None:
     """Run the jobs of one message, one after the other."""
     left = deque(pairs)
     try:
-        if len(pairs) > 1 and not stop.stopping():
-            left = deque(_run_together(name, pairs))
+        if not stop.stopping():
+            left = deque(_run_claimable(name, pairs))
         while left:
             if stop.stopping():
                 _pass_on(left)
@@ -61,8 +61,8 @@ def perform(name: str, pairs: Sequence[tuple[int, int]]) -> None:
         _ring_blindly(name, list(left))
 
 
-def _run_together(name: str, pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Run what can be claimed with one statement; the rest has to be looked at one by one."""
+def _run_claimable(name: str, pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Run what can be claimed with one statement, as nearly all can; the rest has to be looked at one by one."""
     declared = declare.get(name)
     if declared is None:
         return list(pairs)
@@ -70,7 +70,9 @@ def _run_together(name: str, pairs: Sequence[tuple[int, int]]) -> list[tuple[int
     claims = database.persist(
         lambda: ledger.claim_many(pairs, owner, declared.lease), give_up_after=CLAIM_PATIENCE
     )
-    if claims:
+    if len(claims) == 1:
+        _run(declared, claims[0], until)
+    elif claims:
         Bundle(declared, claims, until).run()
     ran = {held.id for held in claims}
     return [(job_id, seq) for job_id, seq in pairs if job_id not in ran]
@@ -83,10 +85,14 @@ def execute(job_id: int, seq: int) -> bool:
     if claimed is None:
         return False
     held, declared = claimed
-    context = running.context_of(held, started + declared.lease)
+    _run(declared, held, started + declared.lease)
+    return True
+
+
+def _run(declared: AnyJob, held: Claim, until: float) -> None:
+    context = running.context_of(held, until)
     with heartbeat.renewing(context, declared.lease):
         endings.record(declared, held, running.call(declared, context, held))
-    return True
 
 
 def _claiming(job_id: int, seq: int) -> Any:
