@@ -144,6 +144,20 @@ def test_one_campaign_that_cannot_be_tended_does_not_keep_the_others_from_it(
     assert sorted(asked) == [bad.pk, good.pk]
 
 
+def test_on_sqlite_a_cancel_comes_through_between_two_chunks_of_freezing(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("has more than one writer")
+    campaign = a_draft(contacts=7, batch_size=3)
+    lifecycle.start(campaign.pk)
+    monkeypatch.setattr("longwave.campaigns.ledger.time.sleep", lambda _: lifecycle.cancel(campaign.pk))
+
+    assert preparing.freeze(campaign.pk, until=lambda: False)
+
+    assert states(campaign) == {"pending": 3}
+
+
 def test_clearing_stops_when_its_turn_is_over_and_goes_on_where_it_stopped() -> None:
     campaign = a_campaign(contacts=5, batch_size=1)
     lifecycle.cancel(campaign.pk)

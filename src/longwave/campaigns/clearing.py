@@ -18,6 +18,7 @@ def clear(campaign_id: int, *, until: Callable[[], bool]) -> bool:
         if until():
             return False
         _clear_batch(batch_id)
+        ledger.make_way()
     return not unfinished.exists()
 
 

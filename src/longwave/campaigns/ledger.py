@@ -33,8 +33,8 @@ from longwave.contacts.models import Contact, ContactStatus
 from longwave.core.errors import InvalidInput
 
 BUCKET_SECONDS = 10
-WAY = 0.005
-"""Seconds of that. As long as a chunk of a thousand takes, so that every other look finds the way free."""
+WAY = 0.002
+"""Seconds of that: about half of what a chunk takes, so that a look or two finds the way free."""
 
 ERROR_TEXTS_KEPT = 50
 """Different error texts counted per campaign and outcome; further ones are counted together."""

@@ -19,6 +19,7 @@ def freeze(campaign_id: int, *, until: Callable[[], bool]) -> bool:
         while frozen := ledger.freeze_chunk(campaign, partial(audience_of, campaign)):
             if until():
                 return False
+            ledger.make_way()
     except InvalidInput as error:
         # Asked again, it would fail again: a person has to know.
         lifecycle.stop(campaign.pk, f"its audience cannot be frozen: {error}")
