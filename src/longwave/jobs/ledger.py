@@ -44,6 +44,13 @@ class Claim:
     saved: Any
 
 
+def insert(row: Job) -> int:
+    """Insert a row that has no dedupe key; its id. Runs in the caller's transaction, if there is one."""
+    _set_rung([row])
+    row.save(force_insert=True)
+    return row.pk
+
+
 def insert_many(rows: Sequence[Job]) -> list[int]:
     """Insert rows that have no dedupe key; their ids in order. Runs in the caller's transaction."""
     _set_rung(rows)
@@ -60,7 +67,7 @@ def insert_unique(row: Job) -> tuple[int, bool]:
             return existing, False
         try:
             with transaction.atomic():
-                return insert_many([row])[0], True
+                return insert(row), True
         except IntegrityError:
             # Another submitter was first. Its job is found now, unless it has finished already.
             continue
