@@ -107,6 +107,7 @@ def show(
         from longwave.cli import campaign_view
 
         campaign_view.print_report(document)
+        _warn_when_it_waits(campaign)
 
 
 @app.command()
@@ -303,7 +304,7 @@ def watch(
     id: Id, as_json: Annotated[bool, typer.Option("--json", help="A line of JSON every half second.")] = False
 ) -> None:
     """Show it live until it ends; Ctrl-C leaves it running. Exit code 1 when it failed."""
-    lifecycle.get(id)
+    _warn_when_it_waits(lifecycle.get(id))
     _watch(id, as_json=as_json)
 
 
@@ -409,6 +410,11 @@ def _changed(campaign: Campaign, as_json: bool, words: str = "") -> None:
     by_hand = campaign.reason.endswith("by hand")  # whoever typed it knows
     reason = f": {campaign.reason}" if campaign.reason and not by_hand else ""
     typer.echo(f"Campaign {campaign.pk} is {words or campaign.state}{reason}.")
+    _warn_when_it_waits(campaign)
+
+
+def _warn_when_it_waits(campaign: Campaign) -> None:
+    """Say so when it waits for workers, and there are none."""
     if campaign.state in (CampaignState.PREPARING, CampaignState.RUNNING, CampaignState.SCHEDULED):
         waiting.warn_when_nothing_runs()
 

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from longwave.campaigns import lifecycle, report
 from longwave.campaigns.models import Campaign
+from longwave.campaigns.resolving import OPEN_TO_CHANGE
 from longwave.cli.words import duration, moment
 
 REFRESH = 0.5
@@ -271,11 +272,11 @@ def _lines(document: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append(
             ("held", f"{document['held_until'] - time.time():.0f} s more: {document['held_reason']}")
         )
-    if document["unknown"]:
+    if document["unknown"] and document["state"] in OPEN_TO_CHANGE:
         lines.append(
             ("unknown", f"decide with `longwave campaign resolve {document['id']} resend` or `… skip`")
         )
-    if document["failed"] or document["rejected"]:
+    if (document["failed"] or document["rejected"]) and document["state"] in OPEN_TO_CHANGE:
         lines.append(("again", f"`longwave campaign retry-failed {document['id']}` once the cause is mended"))
     if document["state"] == "paused":
         lines.append(("go on", f"`longwave campaign resume {document['id']}`"))

@@ -174,7 +174,7 @@ def remove(name: str) -> None:
         used = len(error.protected_objects)
         raise Conflict(
             f"The sender {name!r} is used by {used} campaign{'s' if used > 1 else ''}, "
-            "whose receipts name it. Remove those first; to stop sending with it, cancel them."
+            "whose receipts name it, so it is kept. To stop sending with it, cancel those that are not over."
         ) from None
 
 
@@ -334,5 +334,5 @@ def _hint(name: str) -> str:
     known = list(Sender.objects.order_by("name").values_list("name", flat=True))
     if not known:
         return "there are none yet: add one with `longwave sender add telegram`."
-    close = get_close_matches(name, known) or known[:10]
-    return "perhaps you mean " + ", ".join(close) + "."
+    close = get_close_matches(name, known)
+    return f"perhaps you mean {', '.join(close)}." if close else f"there are {', '.join(known[:10])}."

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from longwave.cli.sender import app
-from longwave.core.errors import InvalidInput
+from longwave.core.errors import InvalidInput, NotFound
 from longwave.senders import senders
 
 pytestmark = pytest.mark.usefixtures("sqlite")
@@ -44,3 +44,11 @@ def test_what_somebody_called_a_sender_is_shown_as_it_stands() -> None:
     run("add", "memory", "--name", "[red]shop", "--token-stdin")
     assert "[red]shop" in run("list")
     assert "[red]shop" in run("show", "[red]shop")
+
+
+def test_a_name_like_no_other_is_answered_with_those_there_are() -> None:
+    run("add", "memory", "--name", "shop", "--token-stdin")
+    with pytest.raises(NotFound, match="there are shop"):
+        run("show", "newsletter")
+    with pytest.raises(NotFound, match="perhaps you mean shop"):
+        run("show", "shpo")
