@@ -25,7 +25,15 @@ def warn_when_nothing_runs() -> bool:
 
 
 def finished(job_id: int, timeout: float) -> Job:
-    """The job, once it has ended. Conflict after `timeout` seconds: it goes on without us."""
+    """The job, once it has ended. Conflict after `timeout` seconds: it goes on without us, as after Ctrl-C."""
+    try:
+        return _finished(job_id, timeout)
+    except KeyboardInterrupt:
+        typer.echo(f"Job {job_id} goes on without you: a worker sends it.", err=True)
+        raise typer.Exit(130) from None
+
+
+def _finished(job_id: int, timeout: float) -> Job:
     deadline = time.monotonic() + timeout
     while True:
         job = Job.objects.filter(id=job_id).first()

@@ -170,6 +170,20 @@ def test_test_says_what_became_of_every_message(
     assert err == "b: Not sent: chat not found\n"
 
 
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_ctrl_c_while_waiting_says_that_the_message_is_sent_all_the_same(
+    draft: str, run: CommandLine, monkeypatch: pytest.MonkeyPatch, as_json: list[str]
+) -> None:
+    def ctrl_c(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("longwave.ops.liveness.is_anything_running", lambda: True)
+    monkeypatch.setattr("longwave.cli.waiting.time.sleep", ctrl_c)
+    code, out, err = run("campaign", "test", draft, "--to", "a", *as_json)
+    assert (code, out) == (130, "")
+    assert f"Job {Job.objects.get().pk} goes on without you" in err
+
+
 @pytest.mark.parametrize("verb", [("resolve", "skip"), ("retry-failed",)])
 def test_a_decision_about_nothing_says_so(draft: str, run: CommandLine, verb: tuple[str, ...]) -> None:
     command = ("campaign", verb[0], draft, *verb[1:])
