@@ -290,10 +290,15 @@ async def test_the_secret_is_in_no_repr(provider: Provider):
     await connection.close()
 
 
-async def test_closing_twice_is_harmless(provider: Provider):
+async def test_closing_twice_is_harmless_and_leaves_the_others_open(provider: Provider):
     connection = await provider.channel.connect(provider.account)
+    other = await provider.channel.connect(provider.account)
     await connection.close()
     await connection.close()
+    message = ready(provider, provider.text("Hello"))
+    outcome = await other.send(message, message.render(Recipient(provider.addresses[0], {})))
+    await other.close()
+    assert isinstance(outcome, Sent)
 
 
 def test_a_channel_that_does_not_exist_is_refused_with_those_that_do():

@@ -60,8 +60,13 @@ def test_short_jobs_cost_no_renewal(sqlite: str, monkeypatch: pytest.MonkeyPatch
 def test_a_lease_that_somebody_else_has_is_lost_at_the_next_beat(sqlite: str) -> None:
     row, context = running(30.0)
     Job.objects.filter(pk=row.pk).update(owner="another")
+    assert not context.lost()
     with heartbeat.renewing(context, 0.15):
         until(context.lost)
+    row.refresh_from_db()
+    assert row.owner == "another"
+    assert row.lease_until is not None
+    assert row.lease_until > timezone.now() + timedelta(seconds=10)  # theirs, and not renewed by us
 
 
 def test_a_lease_ends_by_our_own_clock_when_nobody_can_be_asked(sqlite: str) -> None:
