@@ -5,8 +5,9 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from pathlib import Path
+
+import psutil
 
 from tests import databases
 from tests.stacks import free_port, until
@@ -44,7 +45,8 @@ class Server:
         self._process.wait()
 
     def remove(self) -> None:
-        self.crash()
+        if self._process.poll() is None:
+            self.crash()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _run(self, command: list[str]) -> "subprocess.Popen[bytes]":
@@ -82,9 +84,10 @@ class Postgres(Server):
         return subprocess.run(ready).returncode == 0
 
     def crash(self) -> None:
+        children = psutil.Process(self._process.pid).children(recursive=True)
         super().crash()
         # A killed postmaster's children end by themselves; the next one refuses to start beside them.
-        time.sleep(0.1)
+        psutil.wait_procs(children, timeout=10)
 
 
 class MariaDB(Server):

@@ -24,6 +24,12 @@ from typing import Any
 
 import psutil
 
+from longwave import config
+from longwave.campaigns import lifecycle, report
+from longwave.campaigns.models import Batch, Campaign, Delivery
+from longwave.jobs import runner
+from longwave.ops import broker as embedded
+from longwave.ops import processes
 from longwave.testing.fake_telegram import FakeTelegram
 from longwave.testing.verdict import Verdict, judge
 from tests import databases
@@ -75,9 +81,28 @@ class Stack:
         """As `broadcast`, not started."""
         self.add_sender(rate, **sender)
         self.import_contacts(recipients)
+        return self.create(*options)
+
+    def create(self, *options: str) -> int:
+        """A campaign of the sender to all contacts, not started; its id."""
         content = () if any(option in ("--text", "--content") for option in options) else ("--text", "Hello")
         made = self.ask("campaign", "create", "--sender", "bot", "--list", "all", *content, *options)
         return int(made["id"])
+
+    def launch(self, *options: str) -> int:
+        """As `create`, and start it."""
+        campaign = self.create(*options)
+        self.run("campaign", "start", str(campaign))
+        return campaign
+
+    def cancel_all(self) -> None:
+        """Cancel every campaign that has not ended, and wait until nothing is under way."""
+        with databases.pointed_at(self.url):
+            found = Campaign.objects.filter(state__in=("preparing", "running", "paused"))
+            campaigns = list(found.values_list("pk", flat=True))
+        for campaign in campaigns:
+            self.run("campaign", "cancel", str(campaign))
+        until(self.has_handed_over, 15, self.logs)
 
     def add_sender(self, rate: float = 0, **options: str) -> None:
         extra = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
@@ -91,8 +116,6 @@ class Stack:
 
     def show(self, campaign: int) -> Any:
         """The campaign's report, read from the ledger here: a process for each look would disturb what is measured."""
-        from longwave.campaigns import lifecycle, report
-
         with databases.pointed_at(self.url):
             return report.report(lifecycle.get(campaign))
 
@@ -140,35 +163,111 @@ class Stack:
         """The main processes of the workers that send."""
         if self.kind != "sqlite+embedded":
             return [worker.pid for worker in self.workers if worker.poll() is None]
-        from longwave.ops import processes
-
         records = processes.load(self.home / "run" / "children.json")
         return [r.pid for r in records if r.name.startswith("send-") and psutil.pid_exists(r.pid)]
 
-    def kill_worker(self, dice: random.Random) -> int | None:
-        """kill -9 of one sending worker, and a new one in its place, as a supervisor would."""
-        pids = self.worker_pids()
-        if not pids:
-            return None
-        pid = dice.choice(pids)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    def kill_worker(self, dice: random.Random) -> set[int]:
+        """kill -9 of a worker in the middle of sending, and a new one in its place, as a supervisor would.
+
+        Gives the deliveries that were under way. It is stopped while the ledger is asked for them, so that they are
+        what its death leaves.
+        """
+        pid = dice.choice(until(self.busy_pids, 30, self.logs))
+        os.kill(pid, signal.SIGSTOP)
+        doomed = self._under_way(pid)
+        os.kill(pid, signal.SIGKILL)
         if self.kind != "sqlite+embedded":
-            for worker in [worker for worker in self.workers if worker.pid == pid]:
-                worker.wait()
-                self.workers.remove(worker)
+            (dead,) = (worker for worker in self.workers if worker.pid == pid)
+            dead.wait()
+            self.workers.remove(dead)
             self.start_worker()
-        return pid
+        until(lambda: not psutil.pid_exists(pid), 10, self.logs)
+        return doomed
+
+    def busy_pids(self) -> list[int]:
+        """The sending workers that have a batch under lease."""
+        pids = self.worker_pids()
+        with databases.pointed_at(self.url):
+            owners = list(Batch.objects.filter(state="leased").values_list("owner", flat=True))
+        return [pid for pid in pids if any(owner.startswith(runner.owner_prefix(pid)) for owner in owners)]
+
+    def _under_way(self, pid: int) -> set[int]:
+        """Deliveries that a stopped worker has marked `sending`.
+
+        A commit of its last moment may still land: asked until two answers agree.
+        """
+        before, now = None, self._sending_of(pid)
+        while now != before:
+            before, now = now, self._sending_of(pid)
+        return now
+
+    def _sending_of(self, pid: int) -> set[int]:
+        with databases.pointed_at(self.url):
+            rows = Delivery.objects.filter(state="sending", batch__owner__startswith=runner.owner_prefix(pid))
+            return set(rows.values_list("pk", flat=True))
+
+    def has_handed_over(self) -> bool:
+        """Whether no batch is under lease, and no request may be on its way, by the ledger."""
+        with databases.pointed_at(self.url):
+            is_leased = Batch.objects.filter(state="leased").exists()
+        return not is_leased and not self.deliveries("sending")
+
+    def deliveries(self, state: str) -> set[int]:
+        """The numbers of all deliveries in this state."""
+        with databases.pointed_at(self.url):
+            return set(Delivery.objects.filter(state=state).values_list("pk", flat=True))
+
+    def stop_workers(self) -> None:
+        """Let no worker take anything any more: SIGSTOP, until `kill_everything`."""
+        for pid in self.worker_pids():
+            os.kill(pid, signal.SIGSTOP)
+
+    def kill_everything(self) -> None:
+        """kill -9 of every process of the installation at once, its broker too.
+
+        RabbitMQ is the machine's: there the virtual host goes, with all that is in it.
+        """
+        ours = [p for p in (*self.workers, *self.others) if p.poll() is None]
+        mains = [psutil.Process(process.pid) for process in ours]
+        for process in [*mains, *(child for main in mains for child in main.children(recursive=True))]:
+            process.kill()
+        for process in ours:
+            process.wait()
+        self.workers.clear()
+        self.others.clear()
+        if self.broker is not None:
+            self.broker.stop()
+
+    def start_again(self, workers: int = 2) -> None:
+        """After `kill_everything`."""
+        if self.broker is not None:
+            self.broker.start()
+        _start(self, workers)
 
     def empty_broker(self) -> None:
         """The broker loses everything it had."""
         if self.broker is not None:
             self.broker.empty()
         else:
-            from longwave import config
-            from longwave.ops import broker
+            embedded.flush(self._broker_socket())
 
-            broker.flush(config.broker_socket(config.read({"LONGWAVE_HOME": str(self.home)})))
+    def replace_broker(self) -> None:
+        """The broker dies, and an empty one comes in its place. The embedded one is replaced by `longwave up`."""
+        if self.broker is not None:
+            self.broker.stop()
+            self.broker.start()
+            return
+        dead = self.child("broker")
+        os.kill(dead, signal.SIGKILL)
+        until(lambda: self.child("broker") != dead and embedded.ping(self._broker_socket()), 10, self.logs)
+
+    def child(self, name: str) -> int:
+        """The pid of one child of `longwave up`."""
+        records = processes.load(self.home / "run" / "children.json")
+        return next((record.pid for record in records if record.name == name), 0)
+
+    def _broker_socket(self) -> Path:
+        return config.broker_socket(config.read({"LONGWAVE_HOME": str(self.home)}))
 
     def stop(self) -> None:
         running = [p for p in (*self.workers, *self.others) if p.poll() is None]
@@ -189,9 +288,11 @@ class Stack:
 
 
 class Broker:
-    """A broker of the test's own."""
+    """A broker of the test's own. `stop` is its death; what `start` brings back is empty."""
 
     url: str
+
+    def start(self) -> None: ...
 
     def empty(self) -> None: ...
 
@@ -259,7 +360,7 @@ class RabbitVhost(Broker):
             databases.missing(f"RabbitMQ cannot be used: {error}")
 
     def empty(self) -> None:
-        """A new, empty broker in the old one's place: every queue and connection is gone."""
+        """Every queue is gone, and every connection."""
         self.stop()
         self.start()
 
@@ -303,10 +404,10 @@ def _prepare(
     if url is None:
         url = databases.fresh(database, f"longwave_stack_{uuid.uuid4().hex[:8]}")
         things.callback(databases.drop, url)
-    broker: Broker = RedisServer(home) if broker_kind == "redis" else RabbitVhost()
-    things.callback(broker.stop)
-    environment |= {"LONGWAVE_DATABASE_URL": url, "LONGWAVE_BROKER_URL": broker.url}
-    return Stack(kind, home, fake, environment, url=url, broker=broker)
+    own: Broker = RedisServer(home) if broker_kind == "redis" else RabbitVhost()
+    things.callback(own.stop)
+    environment |= {"LONGWAVE_DATABASE_URL": url, "LONGWAVE_BROKER_URL": own.url}
+    return Stack(kind, home, fake, environment, url=url, broker=own)
 
 
 def _start(running: Stack, workers: int) -> None:
@@ -329,6 +430,11 @@ def until(condition: Callable[[], Any], timeout: float, explain: Callable[[], An
             return value
         assert time.monotonic() < deadline, f"not within {timeout} s: {explain()}"
         time.sleep(0.05)
+
+
+def pass_time(until_moment: float) -> None:
+    """Let everything run on until this Unix time: only for seeing what does not happen meanwhile."""
+    time.sleep(max(0.0, until_moment - time.time()))
 
 
 def free_port() -> int:

@@ -1,0 +1,71 @@
+"""What a person asks of a running campaign takes effect within a second. The provider's log is the judge."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.stacks import STACKS, Stack, pass_time, stack, until
+
+pytestmark = pytest.mark.chaos
+
+
+@pytest.fixture(scope="module", params=STACKS)
+def started(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with stack(request.param, tmp_path_factory.mktemp("home")) as one:
+        one.add_sender(500)
+        one.import_contacts(8000)
+        yield one
+
+
+@pytest.fixture
+def running(started: Stack) -> Iterator[Stack]:
+    """The installation, with nothing left of what an earlier test did."""
+    started.telegram.reset()
+    yield started
+    started.cancel_all()
+
+
+def arrivals_between(running: Stack, first: float, last: float) -> int:
+    return sum(1 for at in running.telegram.arrivals() if first < at < last)
+
+
+def wait_for_arrivals_after(running: Stack, moment: float) -> None:
+    """Wait until the provider accepted a message later than that."""
+    until(lambda: (running.telegram.stats()["last_at"] or 0) > moment, 20, running.telegram.stats)
+
+
+def test_pause_resume_and_cancel_take_effect_within_a_second(running: Stack) -> None:
+    campaign = running.launch()
+    running.wait_sent(300)
+
+    running.run("campaign", "pause", str(campaign))
+    paused = time.time()
+    pass_time(paused + 1.5)
+    assert arrivals_between(running, paused + 1.0, time.time()) == 0
+    assert running.show(campaign)["state"] == "paused"
+
+    before = running.telegram.stats()["accepted"]
+    running.run("campaign", "resume", str(campaign))
+    running.wait_sent(before + 50, timeout=1.5)
+
+    running.run("campaign", "cancel", str(campaign))
+    cancelled = time.time()
+    pass_time(cancelled + 1.5)
+    assert arrivals_between(running, cancelled + 1.0, time.time()) == 0
+    report = running.wait(campaign, "cancelled")
+    running_out = running.verdict(campaign, 8000)
+    assert report["sent"] == running_out.delivered_once
+    assert running_out.delivered_twice == 0
+
+
+def test_a_change_of_rate_takes_effect_within_a_second_down_and_up(running: Stack) -> None:
+    campaign = running.launch()
+    running.wait_sent(400)
+
+    for rate, least, most in ((20, 30, 44), (200, 320, 420)):
+        running.run("campaign", "rate", str(campaign), str(rate))
+        changed = time.time()
+        wait_for_arrivals_after(running, changed + 3.0)
+
+        assert least <= arrivals_between(running, changed + 1.0, changed + 3.0) <= most
