@@ -24,7 +24,7 @@ from django.core.exceptions import SynchronousOnlyOperation  # noqa: E402
 from django.db import DatabaseError, connection  # noqa: E402
 
 from longwave.core.errors import Conflict, InvalidInput, LongwaveError, NotFound  # noqa: E402
-from longwave.jobs import declare, results, rooms, stats, submission  # noqa: E402
+from longwave.jobs import cancelling, declare, results, rooms, stats, submission  # noqa: E402
 from longwave.jobs.declare import OPTION_PREFIX, AnyJob, Options  # noqa: E402
 from longwave.jobs.models import Job  # noqa: E402
 from longwave.jobs.results import TaskResult, TaskStatus  # noqa: E402
@@ -38,9 +38,11 @@ __all__ = [
     "TaskResult",
     "TaskStatus",
     "WorkerStats",
+    "cancel",
     "get_queue_status",
     "get_task_result",
     "get_worker_stats",
+    "purge_queue",
     "submit",
     "submit_file_async",
     "submit_file_processing",
@@ -157,6 +159,21 @@ def submit_telegram_notification(
 def get_task_result(task_id: int) -> TaskResult:
     """The task as it is now. Raises NotFound: there was none, or it ended long ago and is forgotten."""
     return results.result_of(task_id)
+
+
+@_verb
+def cancel(task_id: int, reason: str = "cancelled by the bot") -> bool:
+    """Cancel a task that waits, at once, or have a running one stop at its next checkpoint. False: it had ended.
+
+    Raises NotFound for a task that there is not.
+    """
+    return cancelling.cancel(task_id, reason)
+
+
+@_verb
+def purge_queue(name: str) -> int:
+    """Cancel all tasks that wait in this queue; how many. Those that run go on. Raises InvalidInput for no queue."""
+    return cancelling.purge(name, f"the queue {name} was purged")
 
 
 @_verb

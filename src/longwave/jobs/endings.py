@@ -1,6 +1,7 @@
 """How a run ends in the ledger: what the function returned or raised becomes the job's next state."""
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -8,6 +9,7 @@ import structlog
 from longwave import database
 from longwave.jobs import declare, ledger, retrying, ring
 from longwave.jobs.declare import Again, AnyJob
+from longwave.jobs.job_context import Cancelled
 from longwave.jobs.ledger import Bell, Claim
 
 log = structlog.get_logger("longwave.jobs")
@@ -19,6 +21,8 @@ RECORD_PATIENCE = 300.0
 def record(declared: AnyJob, held: Claim, outcome: Any) -> None:
     """Write down what became of one run."""
     match outcome:
+        case Cancelled():
+            _record_cancelled(held, lambda: ledger.stop(held, str(outcome)))
         case BaseException():
             _record_error(declared, held, outcome)
         case Again(after=after, why=why) if after > 0:
@@ -51,8 +55,18 @@ def _record_error(declared: AnyJob, held: Claim, error: BaseException) -> None:
         ring_next(held.serial_key)
 
 
+def _record_cancelled(held: Claim, write: Callable[[], bool]) -> bool:
+    was_ours = database.persist(write, give_up_after=RECORD_PATIENCE)
+    if was_ours:
+        log.info("job_cancelled", job=held.id, job_name=held.name)
+        ring_next(held.serial_key)
+    return was_ours
+
+
 def _persist(held: Claim, event: str, write: Any, **details: Any) -> bool:
     was_ours = bool(database.persist(write, give_up_after=RECORD_PATIENCE))
+    if not was_ours and _record_cancelled(held, lambda: ledger.stop_if_asked(held)):
+        return False
     level = {"failed": "error", "will_retry": "warning"}.get(event, "debug") if was_ours else "warning"
     # Not ours any more: the lease ran out meanwhile, and another worker decides what becomes of the job.
     word = f"job_{event}" if was_ours else "job_ended_too_late"

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -13,12 +14,20 @@ from longwave.jobs import stop
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
+MAX_NOTE = 200
+"""Characters of a note that are kept."""
+
+
+class Cancelled(LongwaveError):
+    """Somebody has cancelled this job: clean up and let it pass. Raised by a job itself, it cancels the job."""
+
+
 class LeaseLost(LongwaveError):
     """This run no longer owns its job: another worker may have started it. Stop, change nothing more."""
 
 
 class CheckpointWriter(Protocol):
-    """Writes a checkpoint guarded by the lease; False when the lease is gone."""
+    """Writes a checkpoint guarded by the lease; False when the lease is gone. Raises Cancelled when it is written."""
 
     def __call__(self, job_id: int, seq: int, owner: str, value: Any) -> bool: ...
 
@@ -45,16 +54,42 @@ class JobContext:
     _write: CheckpointWriter = field(repr=False)
     _held_until: float = field(default=0.0, repr=False)
     _is_lost: threading.Event = field(default_factory=threading.Event, repr=False)
+    _cancelled: Cancelled | None = field(default=None, repr=False)
+    _progress: dict[str, Any] | None = field(default=None, repr=False)
+    _written: dict[str, Any] | None = field(default=None, repr=False)
+    _saving: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def checkpoint(self, value: Any) -> None:
-        """Store `value` durably with the job; the next run finds it in `saved`. Raises LeaseLost.
+        """Store `value` durably with the job; the next run finds it in `saved`.
 
-        It waits for the database: from a coroutine, call it through `asyncio.to_thread`.
+        Raises LeaseLost, and Cancelled (`value` is stored all the same). It waits for the database: from a coroutine,
+        call it through `asyncio.to_thread`.
         """
-        if not self._write(self.id, self.seq, self.owner, value):
-            self._is_lost.set()
-            raise LeaseLost(f"job {self.id} is no longer ours: its lease ran out")
+        try:
+            if not self._write(self.id, self.seq, self.owner, value):
+                self.lose()
+                raise self._lease_lost()
+        except Cancelled as error:
+            self._cancelled, self.saved = error, value
+            raise
         self.saved = value
+
+    def progress(self, done: float, total: float | None = None, note: str = "") -> None:
+        """Say how far the job is: `done` of `total`. Readers see it within a second, and the last one at the end.
+
+        It costs nothing: another thread writes it down, twice a second at most. So call it as often as you like, from
+        coroutines too. Raises Cancelled and LeaseLost, a moment after they came true.
+        """
+        self._progress = {"done": done, "total": total, "note": note[:MAX_NOTE]}
+        if self._cancelled is not None:
+            raise self._cancelled
+        if self.lost():
+            raise self._lease_lost()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody has cancelled this job: known half a second later, without the database."""
+        return self._cancelled is not None
 
     def lost(self) -> bool:
         """Whether another worker may have this job by now: known without the database, by our own clock."""
@@ -72,6 +107,21 @@ class JobContext:
         """The database said that the lease is gone."""
         self._is_lost.set()
 
+    def cancel(self, reason: str) -> None:
+        """The database said that the job shall stop."""
+        self._cancelled = self._cancelled or Cancelled(reason)
+
+    def save(self, write: Callable[[dict[str, Any]], object]) -> None:
+        """Have the last progress written, unless it is. One at a time, so that an older never follows a newer one."""
+        with self._saving:
+            last = self._progress
+            if last is not None and last is not self._written:
+                write(last)
+                self._written = last
+
+    def _lease_lost(self) -> LeaseLost:
+        return LeaseLost(f"job {self.id} is no longer ours: its lease ran out")
+
 
 _current: ContextVar[JobContext] = ContextVar("longwave_job")
 
@@ -79,6 +129,12 @@ _current: ContextVar[JobContext] = ContextVar("longwave_job")
 def current() -> JobContext:
     """The job that is running here. Raises LookupError outside of one."""
     return _current.get()
+
+
+def current_id() -> int | None:
+    """The number of the job that is running here; None outside of one."""
+    context = _current.get(None)
+    return None if context is None else context.id
 
 
 def enter(context: JobContext) -> Any:

@@ -11,10 +11,12 @@ from django.db.models import Exists, F, Min, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from longwave import database
+from longwave.jobs.job_context import Cancelled
 from longwave.jobs.models import ACTIVE, FINISHED, Job, Status
 from longwave.jobs.states import JOB
 
 MAX_TRACEBACK = 20_000
+MAX_REASON = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +182,23 @@ def renew(job_id: int, seq: int, owner: str, lease: float) -> bool:
 
 
 def checkpoint(job_id: int, seq: int, owner: str, value: Any) -> bool:
-    """Store a checkpoint; False when the lease is gone."""
-    return _held(job_id, seq, owner).update(checkpoint=value) == 1
+    """Store a checkpoint; False when the lease is gone. Raises Cancelled, the checkpoint stored, when it shall stop."""
+    held = _held(job_id, seq, owner)
+    if held.filter(cancel_reason="").update(checkpoint=value):
+        return True
+    if not held.update(checkpoint=value):
+        return False
+    raise Cancelled(stop_reason(job_id, seq, owner) or "")
+
+
+def progress(job_id: int, seq: int, owner: str, value: Any) -> bool:
+    """Store how far it is; False when the lease is gone."""
+    return _held(job_id, seq, owner).update(progress=value) == 1
+
+
+def stop_reason(job_id: int, seq: int, owner: str) -> str | None:
+    """Why the running job shall stop; empty: it may go on; None: the lease is gone."""
+    return _held(job_id, seq, owner).values_list("cancel_reason", flat=True).first()
 
 
 def finish(held: Claim, result: Any) -> bool:
@@ -240,19 +257,53 @@ def fail(held: Claim, error: str, traceback: str) -> bool:
 def retry(held: Claim, after: float, error: str, traceback: str) -> bool:
     """running → retry, in `after` seconds."""
     run_at = Now() + timedelta(seconds=after)
-    return _move(
+    return _go_on(
         "retry", held, failures=F("failures") + 1, crashes=0, run_at=run_at, **_blame(error, traceback)
     )
 
 
 def requeue(held: Claim) -> bool:
     """running → queued after an orderly turn. The bell to ring then is `seq + 1`."""
-    return _move("requeue", held, **_orderly(), **_queued())
+    return _go_on("requeue", held, **_orderly(), **_queued())
 
 
 def postpone(held: Claim, after: float) -> bool:
     """running → retry after an orderly turn, in `after` seconds."""
-    return _move("postpone", held, run_at=Now() + timedelta(seconds=after), **_orderly())
+    return _go_on("postpone", held, run_at=Now() + timedelta(seconds=after), **_orderly())
+
+
+def stop(held: Claim, reason: str) -> bool:
+    """running → cancelled: it noticed, or decided it itself."""
+    return _move("stop", held, cancel_reason=_storable(reason)[:MAX_REASON], **_ended())
+
+
+def stop_if_asked(held: Claim) -> bool:
+    """running → cancelled when somebody has cancelled it meanwhile."""
+    asked = _held(held.id, held.seq, held.owner).exclude(cancel_reason="")
+    return asked.update(**_leaving("stop"), **_ended()) == 1
+
+
+def ask_to_stop(job_id: int, reason: str) -> bool:
+    """Have a running job stop at its next checkpoint; False when it is not running."""
+    running = Job.objects.filter(pk=job_id, status=Status.RUNNING)
+    return running.update(cancel_reason=_storable(reason)[:MAX_REASON]) == 1
+
+
+def cancel(ids: Sequence[int], reason: str) -> int:
+    """scheduled, queued, retry → cancelled; how many were."""
+    waiting = Job.objects.filter(pk__in=ids, status__in=JOB.sources("cancel"))
+    return waiting.update(status=Status.CANCELLED, cancel_reason=_storable(reason)[:MAX_REASON], **_ended())
+
+
+def waiting_in(queue: str, limit: int, last_id: int) -> list[int]:
+    """Jobs of a queue, up to the number `last_id`, that have not begun."""
+    waiting = Job.objects.filter(queue=queue, status__in=JOB.sources("cancel"), pk__lte=last_id)
+    return list(waiting.values_list("pk", flat=True)[:limit])
+
+
+def last_id() -> int:
+    """The highest number of a job there is."""
+    return Job.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
 
 
 def next_in_line(serial_key: str) -> Bell | None:
@@ -291,6 +342,12 @@ def _held(job_id: int, seq: int, owner: str) -> QuerySet[Job]:
 
 def _move(verb: str, held: Claim, **changes: Any) -> bool:
     return _held(held.id, held.seq, held.owner).update(**_leaving(verb), **changes) == 1
+
+
+def _go_on(verb: str, held: Claim, **changes: Any) -> bool:
+    """A move after which the job runs again: not when it has been cancelled meanwhile."""
+    may_go_on = _held(held.id, held.seq, held.owner).filter(cancel_reason="")
+    return may_go_on.update(**_leaving(verb), **changes) == 1
 
 
 def _leaving(verb: str) -> dict[str, Any]:
@@ -343,12 +400,14 @@ def owned_by(prefix: str) -> list[Job]:
 
 def give_back(row: Job, *, is_dead: bool) -> bool:
     """running → queued because the worker died: known (`is_dead`), or concluded from a lease that ran out."""
-    return (
-        _deserted(row, is_dead).update(
-            **_leaving("give_back"), owner="", crashes=F("crashes") + 1, **_queued()
-        )
-        == 1
-    )
+    deserted = _deserted(row, is_dead).filter(cancel_reason="")
+    return deserted.update(**_leaving("give_back"), owner="", crashes=F("crashes") + 1, **_queued()) == 1
+
+
+def stop_deserted(row: Job, *, is_dead: bool) -> bool:
+    """running → cancelled because it shall stop, and its worker died."""
+    deserted = _deserted(row, is_dead).exclude(cancel_reason="")
+    return deserted.update(**_leaving("stop"), crashes=F("crashes") + 1, **_ended()) == 1
 
 
 def poison(row: Job, error: str, *, is_dead: bool) -> bool:

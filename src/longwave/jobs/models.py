@@ -29,6 +29,9 @@ class Job(models.Model):
     rung_at: when the broker was last rung for it; None when that is known to have failed.
     serial_slot: equals serial_key while running; unique, so that one key never runs twice at a time.
     dedupe_slot: made of the dedupe key while unfinished; unique, so that submitting twice makes one job.
+    parent_id: the job that was running when this one was submitted.
+    progress: how far it says it is: done, total and a note.
+    cancel_reason: why it is cancelled; while it runs: why it shall stop at its next checkpoint.
     """
 
     name = models.CharField(max_length=100)
@@ -49,8 +52,11 @@ class Job(models.Model):
     created_at = models.DateTimeField(db_default=Now())
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
+    parent_id = models.BigIntegerField(null=True)
     checkpoint = models.JSONField(null=True)
+    progress = models.JSONField(null=True)
     result = models.JSONField(null=True)
+    cancel_reason = models.CharField(max_length=255, default="")
     error = models.TextField(default="")
     traceback = models.TextField(default="")
 

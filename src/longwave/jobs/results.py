@@ -22,7 +22,8 @@ class TaskResult:
     """A task as it is now.
 
     result: what it returned, once it is a success. duration_ms: how long its last run took, once it has ended.
-    metadata: name, queue, state (the ledger's word), attempt, error, and the moments of its life.
+    metadata: name, queue, state (the ledger's word), attempt, progress (done, total, note), error, reason (why it was
+    or is to be cancelled), parent_id (the job that submitted it), and the moments of its life.
     """
 
     task_id: int
@@ -78,7 +79,10 @@ def _metadata(row: Job) -> dict[str, Any]:
         "queue": row.queue,
         "state": str(row.status),
         "attempt": row.attempt,
+        "progress": row.progress,
         "error": row.error,
+        "reason": row.cancel_reason,
+        "parent_id": row.parent_id,
         "created_at": row.created_at,
         "run_at": row.run_at,
         "started_at": row.started_at,

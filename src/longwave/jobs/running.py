@@ -5,7 +5,7 @@ from typing import Any
 
 import structlog
 
-from longwave.jobs import coroutines, job_context, ledger
+from longwave.jobs import coroutines, job_context, ledger, watch
 from longwave.jobs.declare import AnyJob
 from longwave.jobs.job_context import JobContext
 from longwave.jobs.ledger import Claim
@@ -15,9 +15,11 @@ def call(declared: AnyJob, context: JobContext, held: Claim) -> Any:
     """What the job returned, or the exception it raised."""
     token = job_context.enter(context)
     try:
-        return _outcome(declared, held)
+        with watch.watching(context):
+            return _outcome(declared, held)
     finally:
         job_context.leave(token)
+        watch.settle(context)
 
 
 def context_of(held: Claim, until: float) -> JobContext:

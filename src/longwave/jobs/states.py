@@ -15,7 +15,13 @@ JOB = StateTable[Status](
         "fail": {Status.RUNNING: Status.FAILURE},
         "give_back": {Status.RUNNING: Status.QUEUED},
         "poison": {Status.RUNNING: Status.FAILURE},
+        "cancel": {
+            Status.SCHEDULED: Status.CANCELLED,
+            Status.QUEUED: Status.CANCELLED,
+            Status.RETRY: Status.CANCELLED,
+        },
+        "stop": {Status.RUNNING: Status.CANCELLED},
     }
 )
 """requeue, postpone: the job returned `Again`. hand_on: it was claimed with others, and not begun. give_back, poison:
-its worker died under it."""
+its worker died under it. stop: somebody cancelled it while it ran, and it noticed, or could not go on anyway."""

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from longwave.core.errors import InvalidInput, Problem
-from longwave.jobs import ledger, queues, ring
+from longwave.jobs import job_context, ledger, queues, ring
 from longwave.jobs.declare import AnyJob, JobHandle, Options
 from longwave.jobs.models import Job, Status
 
@@ -70,6 +70,7 @@ def _row(job_type: AnyJob, args: Mapping[str, Any], options: Options) -> Job:
         run_at=options.run_at,
         serial_key=options.serial_key,
         dedupe_slot=_dedupe_slot(job_type.name, options.dedupe_key),
+        parent_id=job_context.current_id(),
     )
 
 

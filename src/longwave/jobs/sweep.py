@@ -71,7 +71,12 @@ def _return(rows: list[Job], *, is_dead: bool) -> int:
     returned = 0
     for row in rows:
         crashes = row.crashes + 1
-        if is_poison(row.name, crashes):
+        if row.cancel_reason:
+            if ledger.stop_deserted(row, is_dead=is_dead):
+                returned += 1
+                log.info("job_cancelled", job=row.pk, job_name=row.name, why=row.cancel_reason)
+                endings.ring_next(row.serial_key)
+        elif is_poison(row.name, crashes):
             error = f"Its worker died {crashes} times in a row while running it."
             if ledger.poison(row, error, is_dead=is_dead):
                 returned += 1
