@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from django.utils import timezone
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
@@ -16,7 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from longwave.campaigns import lifecycle, report
+from longwave.campaigns import lifecycle, pricing, report
 from longwave.campaigns.models import Campaign
 from longwave.campaigns.resolving import OPEN_TO_CHANGE
 from longwave.cli.words import duration, moment
@@ -26,6 +27,9 @@ REFRESH = 0.5
 
 PLAIN_REFRESH = 10.0
 """Seconds between two lines where there is no terminal."""
+
+SETTLED_AFTER = 5.0
+"""Seconds after its start or resume from which a campaign's rate says how long it will take."""
 
 ENDED = ("completed", "cancelled", "failed")
 COLOURS = {
@@ -141,9 +145,10 @@ class RateMeter:
         self._seen: list[tuple[float, int]] = []
 
     def add(self, sent: int) -> float:
-        """Note the count now; the rate since about `span` seconds ago."""
+        """Note the count now; the rate since about `span` seconds ago, or since the first message."""
         now = time.monotonic()
-        self._seen = [(at, n) for at, n in self._seen if now - at <= self._span] + [(now, sent)]
+        recent = [(at, n) for at, n in self._seen if now - at <= self._span] if sent else []
+        self._seen = [*recent, (now, sent)]
         first_at, first = self._seen[0]
         return (sent - first) / (now - first_at) if now > first_at else 0.0
 
@@ -164,7 +169,7 @@ def render(
         f"{now.settled:,} / {now.recipients:,}",
         f"{now.settled / total:.0%}",
     )
-    left = now.pending / rate if rate > 0 else now.eta_seconds
+    left = _seconds_left(campaign, now, rate)
     facts = [f"{rate:,.1f} sent/s"]
     if left is not None and now.state == "running":
         facts.append(f"about {duration(left)} left")
@@ -176,6 +181,13 @@ def render(
         Text(f"{name} {count:,}", style=COLOURS[name]) for name, count in now.counts.items() if count
     )
     return Group(title, bar, Text(" · ".join(facts)), *([counts] if counts else []), _grid(batches))
+
+
+def _seconds_left(campaign: Campaign, now: report.Progress, rate: float) -> float | None:
+    """At the rate of the last looks, once that means something; before, at the one that is allowed."""
+    has_settled = (timezone.now() - campaign.state_at).total_seconds() > SETTLED_AFTER
+    best = rate if rate > 0 and has_settled else pricing.effective_rate(campaign)
+    return now.pending / best if best else None
 
 
 def is_clearing(state: str, pending: int) -> bool:

@@ -8,9 +8,11 @@ import select
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.utils import timezone
 from rich.console import Console
 
 import longwave.cli
@@ -367,6 +369,25 @@ def test_the_live_view_of_a_paused_campaign_says_how_to_go_on(draft: str) -> Non
     shown = console.export_text()
     assert "too many [red]failures" in shown
     assert f"longwave campaign resume {draft}" in shown
+
+
+def test_the_rate_is_that_since_the_first_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 1.0, 2.0, 2.5, 3.0, 7.0])
+    monkeypatch.setattr("longwave.cli.campaign_view.time.monotonic", lambda: next(clock))
+    meter = campaign_view.RateMeter(span=4.0)
+    assert [meter.add(sent) for sent in (0, 0, 0, 15, 30, 150)] == [0.0, 0.0, 0.0, 30.0, 30.0, 30.0]
+
+
+@pytest.mark.parametrize(("running_for", "left"), [(1, "about 10 s left"), (60, "about 30 s left")])
+def test_the_time_left_is_at_the_allowed_rate_until_the_real_one_is_known(
+    draft: str, running_for: float, left: str
+) -> None:
+    began = timezone.now() - timedelta(seconds=running_for)
+    Campaign.objects.update(state="running", prepared=True, recipients=300, state_at=began)
+    campaign = lifecycle.get(int(draft))
+    console = Console(record=True, width=80)
+    console.print(campaign_view.render(campaign, report.progress(campaign), 10.0, []))
+    assert left in console.export_text()
 
 
 def test_a_wrong_option_reaches_a_script_as_json(run: CommandLine) -> None:
