@@ -43,7 +43,11 @@ class Recipient:
 
 LEAVING: ContextVar[Callable[[], None] | None] = ContextVar("longwave_leaving", default=None)
 """Called by a connection, when it is set, just before a request is written. A send that had to wait for a new
-connection leaves later than it was started, and whoever paces it has to know."""
+connection leaves later than it was started, and whoever paces it has to know. It may raise TooLate."""
+
+
+class TooLate(Exception):
+    """The slot of a request is over before it was written: it must not leave. Connections let it through."""
 
 
 class AccountRefused(LongwaveError):
@@ -79,7 +83,7 @@ class Message(Protocol):
 class Connection(Protocol):
     """An open way to the provider for one account, shared by everything in a process that sends as it.
 
-    `send` and `upload` let CancelledError through: the request may have left.
+    `send` and `upload` let CancelledError through: the request may have left. And TooLate: it has not.
     """
 
     async def send(self, message: Message, request: bytes) -> Outcome:

@@ -11,7 +11,7 @@ import structlog
 from django.db import Error as DatabaseError
 
 from longwave import channels, database
-from longwave.channels.base import LEAVING, Connection, Message, Recipient, TemplateError
+from longwave.channels.base import LEAVING, Connection, Message, Recipient, TemplateError, TooLate
 from longwave.core.errors import Conflict, LongwaveError, NotFound
 from longwave.core.outcomes import Gone, Outcome, Rejected, Retry, SenderBroken, Sent, Throttled, Unknown
 from longwave.core.slots import (
@@ -35,6 +35,9 @@ SENDING, WAITING = "sending", "waiting"
 
 PATIENCE = 3.0
 """Seconds a job waits for its slot; for longer it gives its worker back."""
+
+MOST_MISSED = 3
+"""Slots that a job may miss before it is tried again later. Each of them is lost to the sender's other messages."""
 
 LEAD = 0.02
 """Seconds from taking a slot until sending: the time to write down that the request is about to leave."""
@@ -125,7 +128,7 @@ def _pack(
 
 def _in_turn(parcel: _Parcel, progress: Progress) -> Outcome | Again:
     """Wait for a slot and send in it; in another one, when this one has been missed."""
-    clock, deadline = ClockOffset(), time.monotonic() + PATIENCE
+    clock, deadline, missed = ClockOffset(), time.monotonic() + PATIENCE, 0
     while True:
         grant = _reserve(parcel, clock)
         if grant.count:
@@ -134,6 +137,11 @@ def _in_turn(parcel: _Parcel, progress: Progress) -> Outcome | Again:
             if outcome is not None:
                 return _after(outcome, parcel, progress)
             _not_sent(progress)
+            missed += 1
+            if missed == MOST_MISSED:
+                return Retry(
+                    f"{missed} slots were missed: no connection opened in time, or the machine is too busy"
+                )
         pause = max(0, grant.wait_until_us - grant.now_us) / SECOND if not grant.count else 0.0
         if time.monotonic() + pause > deadline or progress.stopping():
             return Again(after=pause, why=grant.held_reason or "waits for a slot")
@@ -163,14 +171,21 @@ async def _at_slot(parcel: _Parcel, grant: Grant, clock: ClockOffset) -> Outcome
     paying: list[asyncio.Future[None]] = []
 
     def leaving() -> None:
-        owed = debt(round((time.monotonic() - slot) * SECOND), tolerance) if parcel.sender.rate else 0
+        late = round((time.monotonic() - slot) * SECOND)
+        if parcel.sender.rate and late > MAX_LATE_US:
+            raise TooLate
+        owed = debt(late, tolerance) if parcel.sender.rate else 0
         if owed:  # at once, not after the answer: the slots a second later must not be given away before
             paying.append(loop.run_in_executor(None, _pay, parcel.sender, grant, owed))
 
     LEAVING.set(leaving)
-    outcome = await _send(parcel)
-    await asyncio.gather(*paying)
-    return outcome
+    try:
+        return await _send(parcel)
+    except TooLate:
+        # No connection opened in time. Whatever waited for it, in all processes, would leave in one moment.
+        return None
+    finally:
+        await asyncio.gather(*paying)
 
 
 async def _send(parcel: _Parcel) -> Outcome:

@@ -1,3 +1,4 @@
+import time
 from collections.abc import Iterator
 from itertools import count
 from typing import Any
@@ -5,6 +6,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
+from longwave.channels.base import Message
 from longwave.channels.memory import channel as memory
 from longwave.core.errors import Conflict, InvalidInput, NotFound
 from longwave.core.outcomes import (
@@ -192,6 +194,70 @@ def test_a_slot_that_was_missed_is_given_up_for_a_new_one(
     assert send(sender, job)["message_id"] == "1"
     assert job.written == [sending.SENDING, sending.WAITING, sending.SENDING]
     assert len(outbox.messages) == 1
+
+
+class SlowToOpen(memory.MemoryConnection):
+    """Its first connections take 0.4 s to open, by the clock of whoever sends."""
+
+    waits = 0
+
+    async def send(self, message: Message, request: bytes) -> Outcome:
+        clock.ahead = 0.4 if self.waits else 0.0
+        self.waits -= bool(self.waits)
+        try:
+            return await super().send(message, request)
+        finally:
+            clock.ahead = 0.0
+
+
+class Clock:
+    ahead = 0.0
+    sleep = staticmethod(time.sleep)
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
+
+
+clock = Clock()
+
+
+@pytest.fixture
+def slow(sender: Sender, outbox: memory.Outbox, monkeypatch: pytest.MonkeyPatch) -> SlowToOpen:
+    opened = SlowToOpen(outbox)
+
+    async def connection_for(*_: object) -> SlowToOpen:
+        return opened
+
+    monkeypatch.setattr(sending, "connection_for", connection_for)
+    monkeypatch.setattr(sending, "time", clock)
+    return opened
+
+
+def test_what_waited_for_a_connection_beyond_its_slot_does_not_leave_in_it(
+    sender: Sender, outbox: memory.Outbox, slow: SlowToOpen
+) -> None:
+    job, slow.waits = Running(), 1
+    assert send(sender, job)["message_id"] == "1"
+    assert job.written == [sending.SENDING, sending.WAITING, sending.SENDING]
+    assert len(outbox.messages) == 1
+
+
+def test_a_provider_whose_connections_never_open_in_time_is_tried_later(
+    sender: Sender, outbox: memory.Outbox, slow: SlowToOpen
+) -> None:
+    job, slow.waits = Running(), 3
+    with pytest.raises(sending.PassingFault, match="3 slots were missed"):
+        send(sender, job)
+    assert job.saved == sending.WAITING
+    assert not outbox.messages
+
+
+def test_without_a_rate_no_message_is_too_late(
+    sender: Sender, outbox: memory.Outbox, slow: SlowToOpen
+) -> None:
+    senders.set_rate("shop", 0)
+    slow.waits = 1
+    assert send(sender)["message_id"] == "1"
 
 
 def test_a_late_send_moves_the_slots_after_it(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,15 @@ import orjson
 from multidict import CIMultiDict, istr
 from yarl import URL
 
-from longwave.channels.base import LEAVING, Account, AccountRefused, Message, ProviderAway, Recipient
+from longwave.channels.base import (
+    LEAVING,
+    Account,
+    AccountRefused,
+    Message,
+    ProviderAway,
+    Recipient,
+    TooLate,
+)
 from longwave.channels.telegram import content as contents
 from longwave.channels.telegram.errors import classify
 from longwave.channels.telegram.message import TelegramMessage
@@ -70,6 +78,8 @@ class TelegramConnection:
             # Not `async with`: read to its end, an answer gives its connection back by itself, and at once.
             response = await self._session.post(url, data=request, headers=_JSON, allow_redirects=False)
             body = await _read(response)
+        except TooLate:
+            raise
         except Exception as error:
             return self._failed(error)
         return _outcome(message, response.status, body)[0]
@@ -101,6 +111,8 @@ class TelegramConnection:
             async with self._session.post(url, data=form, timeout=timeout, allow_redirects=False) as response:
                 status = response.status
                 body = await _read(response)
+        except TooLate:
+            raise
         except Exception as error:
             return self._failed(error), None
         return _outcome(message, status, body)
@@ -171,7 +183,11 @@ class _Connector(aiohttp.TCPConnector):
         connection = await super().connect(*args, **options)
         leaving = LEAVING.get()
         if leaving is not None:
-            leaving()
+            try:
+                leaving()
+            except BaseException:
+                connection.release()  # open, and unused: the next request leaves at once
+                raise
         return connection
 
 

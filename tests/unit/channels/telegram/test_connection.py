@@ -11,7 +11,7 @@ import aiohttp
 import orjson
 import pytest
 
-from longwave.channels.base import Account, AccountRefused, Recipient
+from longwave.channels.base import LEAVING, Account, AccountRefused, Recipient, TooLate
 from longwave.channels.telegram import connection as wire
 from longwave.channels.telegram.channel import CHANNEL, bot_api
 from longwave.channels.telegram.connection import MAX_ANSWER, TelegramConnection, scrub
@@ -257,6 +257,25 @@ async def test_a_connection_is_used_again():
             await connection.send(message, message.render(ANN))
         await connection.close()
         assert (server.connections, len(server.requests)) == (1, 3)
+
+
+async def test_what_is_too_late_when_its_connection_is_open_does_not_leave_and_the_next_one_has_it_at_once():
+    async with serving(answering(said(200, result={"message_id": 7}), keep=True)) as server:
+        connection = TelegramConnection(Account(TOKEN, server.base_url))
+        message = text()
+
+        def leaving() -> None:
+            raise TooLate
+
+        token = LEAVING.set(leaving)
+        with pytest.raises(TooLate):
+            await connection.send(message, message.render(ANN))
+        with pytest.raises(TooLate):
+            await connection.upload(message, ANN)
+        LEAVING.reset(token)
+        assert await connection.send(message, message.render(ANN)) == Sent("7")
+        await connection.close()
+        assert (server.connections, len(server.requests)) == (1, 1)
 
 
 async def test_a_transport_that_was_closing_before_the_write_means_nothing_was_sent():
