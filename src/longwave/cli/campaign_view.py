@@ -247,7 +247,7 @@ def print_report(document: dict[str, Any]) -> None:
         f"[bold]Campaign {document['id']}[/]  {escape(document['name'])}  [bold]{document['state']}[/]"
     )
     if document["reason"]:
-        console.print(f"  {escape(document['reason'])}", style="yellow")
+        console.print(f"  {escape(document['reason'])}", style="yellow", soft_wrap=True)
     table = Table.grid(padding=(0, 2))
     for label, value in _lines(document):
         table.add_row(Text(label, style="dim"), Text(value))
@@ -255,10 +255,14 @@ def print_report(document: dict[str, Any]) -> None:
     if document["errors"]:
         console.print("errors met on the way, also where a later try was sent", style="dim")
     for error in document["errors"][:10]:
-        console.print(f"  {error['count']:>8,} × [dim]{error['outcome']}[/]  {escape(error['text'])}")
+        console.print(
+            f"  {error['count']:>8,} × [dim]{error['outcome']}[/]  {escape(error['text'])}", soft_wrap=True
+        )
     for batch in document.get("batch_list", []):
         counts = " ".join(f"{name} {batch[name]:,}" for name in COLOURS if batch[name])
-        console.print(f"  batch {batch['number']:>5} {batch['state']:<6} {batch['size']:>6,}  {counts}")
+        console.print(
+            f"  batch {batch['number']:>5} {batch['state']:<6} {batch['size']:>6,}  {counts}", soft_wrap=True
+        )
 
 
 def _lines(document: dict[str, Any]) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from rich.console import Console
 
 import longwave.cli
 from longwave.campaigns import clearing, lifecycle, preparing, report
-from longwave.campaigns.models import Batch, Campaign
+from longwave.campaigns.models import Batch, Campaign, ErrorTally
 from longwave.cli import campaign_view
 from longwave.cli.campaign import _CountedLines
 from longwave.cli.words import duration
@@ -329,6 +329,14 @@ def test_the_report_offers_only_what_can_still_be_decided(
     shown = run("campaign", "show", draft)[1]
     assert (f"campaign resolve {draft} resend" in shown) is is_told
     assert (f"campaign retry-failed {draft}" in shown) is is_told
+
+
+def test_a_reason_and_an_error_stay_on_their_lines(draft: str, run: CommandLine) -> None:
+    words = "a [long] reason " * 12
+    Campaign.objects.update(state="paused", reason=words.strip())
+    ErrorTally.objects.create(campaign_id=int(draft), outcome="rejected", text=words.strip(), count=3)
+    lines = run("campaign", "show", draft)[1].splitlines()
+    assert sum(words.strip() in line for line in lines) == 2
 
 
 @pytest.mark.usefixtures("completes")

@@ -149,7 +149,7 @@ class TelegramConnection:
         if self._session.closed:
             return Retry("the connection was closed on our side before the request left")
         if _was_not_written(error):
-            return Retry(f"nothing was sent: {self._what_happened(error)}")
+            return Retry(self._what_happened(error))
         if isinstance(error, asyncio.TimeoutError):
             return Unknown("no answer in time")
         if isinstance(error, _AnswerTooLong):

@@ -434,7 +434,7 @@ async def test_the_token_is_in_no_reason_no_repr_and_no_log(caplog: pytest.LogCa
     await connection.close()
     for shown in [*reasons, repr(account), repr(connection), caplog.text]:
         assert "AAFabc" not in shown
-    assert reasons[-1] == "nothing was sent: http://127.0.0.1:1 refuses connections"
+    assert reasons[-1] == "http://127.0.0.1:1 refuses connections"
 
 
 def test_scrubbing_finds_other_tokens_too():
