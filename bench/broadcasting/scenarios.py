@@ -10,7 +10,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from broadcasting.results import Broken, Result, missing, percentile, result
 from broadcasting.stage import (
     PERSONAL,
     PLAIN,
@@ -23,10 +22,11 @@ from broadcasting.stage import (
     stage,
     until,
 )
+from results import Broken, Result, missing, percentile, result
 
 Scenario = Callable[[bool], list[Result]]
 
-LATENCY = {"latency": 30, "jitter": 20}
+LATENCY: dict[str, Any] = {"latency": 30, "jitter": 20}
 """Milliseconds, where the provider is to be as far away as Telegram is."""
 
 WIDE_GUARD = 0.02

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import psutil
 
-from broadcasting.results import Broken
 from longwave.testing.fake_telegram import FakeTelegram
+from results import Broken
 
 if TYPE_CHECKING:
     from longwave.contacts.models import ContactList
@@ -35,6 +35,7 @@ LANES_AT_ONCE, SINGLE_AT_ONCE = 16, 2
 PLAIN = {"kind": "text", "text": "Good morning, this is a benchmark."}
 PERSONAL = {"kind": "text", "text": "Good morning {{ name }}, this is a benchmark."}
 PATIENCE = 900.0
+BENCH = Path(__file__).parents[1]
 
 
 def has_postgres() -> bool:
@@ -55,12 +56,16 @@ def stage(
     workers: int = 1,
     sender_rate: float = 0,
     burst_guard: float | None = None,
+    modules: str = "",
     **telegram: Any,
 ) -> Iterator["Stage"]:
-    """A running installation with a sender; the fake has no limits and answers at once unless `telegram` says so."""
+    """A running installation with a sender; the fake has no limits and answers at once unless `telegram` says so.
+
+    modules: with jobs of the benchmark's own, as LONGWAVE_MODULES takes them.
+    """
     with ExitStack() as things:
         home = Path(things.enter_context(tempfile.TemporaryDirectory(prefix="longwave-bench-")))
-        _own_environment(home, _database(kind, things) if kind == "postgresql" else None)
+        _own_environment(home, new_database(things) if kind == "postgresql" else None, modules)
         fake = FakeTelegram(**{"rate": None, "chat_burst": None, **telegram})
         things.enter_context(fake)
         _load()
@@ -250,13 +255,16 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
             process.wait()
 
 
-def _own_environment(home: Path, database_url: str | None) -> None:
+def _own_environment(home: Path, database_url: str | None, modules: str) -> None:
     """Nothing of the user's own installation is used or touched."""
     for name in [name for name in os.environ if name.startswith("LONGWAVE_")]:
         del os.environ[name]
     os.environ |= {"LONGWAVE_HOME": str(home), "LONGWAVE_LOG_LEVEL": "WARNING"}
     if database_url:
         os.environ["LONGWAVE_DATABASE_URL"] = database_url
+    if modules:
+        os.environ["LONGWAVE_MODULES"] = modules
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(BENCH), os.environ.get("PYTHONPATH", "")])
 
 
 def _load() -> None:
@@ -274,7 +282,7 @@ def _close_connections() -> None:
     connections.close_all()
 
 
-def _database(kind: Database, things: ExitStack) -> str:
+def new_database(things: ExitStack) -> str:
     """A new database on the PostgreSQL server, dropped at the end."""
     import psycopg
 
