@@ -205,3 +205,22 @@ def test_a_taken_port_is_named_and_nothing_stays_behind(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert f"LONGWAVE_PORT = {place.port}: is taken by another program" in done.stderr
     assert place.processes() == []
+
+
+def test_ctrl_c_stops_a_worker_in_good_order_and_every_line_is_in_our_format(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    place = Installation(tmp_path / "home")
+    assert place.run("migrate").returncode == 0
+    log = tmp_path / "worker.log"
+    with log.open("wb") as file:
+        command = [sys.executable, "-m", "longwave", "worker", "--concurrency", "1"]
+        worker = subprocess.Popen(command, env=place.environ, stdout=file, stderr=subprocess.STDOUT)
+    try:
+        until(lambda: "Trying again" in log.read_text())  # there is no broker
+        worker.send_signal(signal.SIGINT)
+        assert worker.wait(15) == 0
+    finally:
+        until(lambda: place.kill_all() == 0)
+    lines = log.read_text().splitlines()
+    assert "Warm shutdown" in lines[-1]
+    assert [line for line in lines if not OUR_FORMAT.search(f"| {line}")] == []

@@ -50,7 +50,8 @@ def start(queues: list[str], *, concurrency: int, pool: str, name: str, loglevel
         without_heartbeat=True,
     )
     worker.start()
-    return int(worker.exitcode or 0)
+    # Celery calls it a failure when Ctrl-C was it that stopped the worker, though in good order.
+    return 0 if _orders == ["Warm"] else int(worker.exitcode or 0)
 
 
 def _as_task(declared: AnyJob) -> None:
@@ -87,7 +88,12 @@ def _before_fork(**_: Any) -> None:
     connections.close_all()
 
 
-def _stopping(**_: Any) -> None:
+_orders: list[str] = []
+"""How this worker was told to stop, each time: `Warm` lets jobs end, `Cold` does not."""
+
+
+def _stopping(how: str = "", **_: Any) -> None:
+    _orders.append(how)
     stop.request()
 
 
