@@ -4,6 +4,7 @@ import json
 import os
 import threading
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import IO, TextIO
 
@@ -31,19 +32,18 @@ class Output:
     def say(self, event: str, **facts: object) -> None:
         """A line of the supervisor's own."""
         if self.as_json:
-            line = {
-                "event": event,
-                "logger": "longwave.up",
-                "timestamp": datetime.now(UTC).isoformat(),
-                **facts,
-            }
-            self._write(json.dumps(line, default=str))
+            self._write(_as_json(OWN_NAME, event, facts))
         else:
             self.line(OWN_NAME, " ".join([event, *(f"{name}={value}" for name, value in facts.items())]))
 
     def line(self, name: str, text: str) -> None:
         """One line of `name`'s."""
-        self._write(text if self.as_json else f"{self._prefix(name)} {text}")
+        if not self.as_json:
+            self._write(f"{self._prefix(name)} {text}")
+        elif text.startswith("{"):
+            self._write(text)
+        elif text.strip():  # said before its logging was set up, or by a program that has none
+            self._write(_as_json(name, text.strip(), {}))
 
     def follow(self, name: str, pipe: IO[bytes]) -> None:
         """Write what comes out of `pipe`, line by line, until it is closed."""
@@ -76,3 +76,11 @@ class Output:
                 self.stream.flush()
             except (OSError, ValueError):
                 pass  # nobody reads any more
+
+
+def _as_json(name: str, event: str, facts: Mapping[str, object]) -> str:
+    """A line as the children's own logs write theirs."""
+    stamp = datetime.now(UTC).isoformat()
+    return json.dumps(
+        {"event": event, "logger": f"longwave.{name}", "timestamp": stamp, **facts}, default=str
+    )

@@ -69,6 +69,15 @@ def test_json_lines_stay_json() -> None:
     assert (ours["event"], ours["exit_code"]) == ("child ended", 1)
 
 
+def test_what_a_child_says_without_json_becomes_json() -> None:
+    stream = io.StringIO()
+    output = Output(stream, names=["migrate"], as_json=True)
+    output.follow("migrate", _pipe(b'The database is "up" to date.\n\n'))
+    output.close()
+    (line,) = (json.loads(line) for line in stream.getvalue().splitlines())
+    assert (line["event"], line["logger"]) == ('The database is "up" to date.', "longwave.migrate")
+
+
 def test_a_reader_that_went_away_does_not_stop_the_children() -> None:
     output = Output(Gone(), names=["web"])
     pipe = _pipe(b"line\n" * 10)
