@@ -1,6 +1,7 @@
 """When a campaign stops itself: judged by what really got into the ledger."""
 
 import re
+from collections.abc import Callable
 
 import pytest
 from django.db import OperationalError
@@ -230,9 +231,32 @@ def test_what_failed_can_be_tried_again_and_ends_well() -> None:
     assert (done.state, done.reason) == (CampaignState.COMPLETED, "")
 
 
-@pytest.mark.parametrize("other", [Sent("1"), UNANSWERED])
-def test_a_campaign_that_somebody_got_or_may_have_got_is_completed(other: Outcome) -> None:
-    assert ended(a_campaign(4), BAD, other).state == CampaignState.COMPLETED
+def test_a_campaign_that_somebody_got_is_completed() -> None:
+    assert ended(a_campaign(4), BAD, Sent("1")).state == CampaignState.COMPLETED
+
+
+@pytest.mark.parametrize("decide", [resolving.resend_unknown, resolving.skip_unknown])
+def test_a_campaign_that_nobody_is_known_to_have_got_fails_until_somebody_decides(
+    decide: Callable[[int], int],
+) -> None:
+    campaign = ended(a_campaign(4), UNANSWERED)
+
+    assert campaign.state == CampaignState.FAILED
+    assert campaign.reason == "none of its messages is known to have arrived: no answer in time (4×)"
+    assert decide(campaign.pk) == 4
+
+
+def test_a_campaign_whose_only_worker_died_fails_and_says_so() -> None:
+    campaign = a_campaign(2)
+    claimed(campaign)
+    ledger.expire_owner(ME)
+    batch = ledger.lease_batch(campaign, OTHER, 10.0)
+    assert batch is not None
+    assert ledger.close_batch(campaign, batch.pk, OTHER)
+
+    assert lifecycle.complete(campaign.pk)
+
+    assert lifecycle.get(campaign.pk).reason.endswith("is known to have arrived: their worker died")
 
 
 def test_a_campaign_whose_people_are_all_gone_is_completed() -> None:

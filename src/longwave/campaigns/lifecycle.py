@@ -126,7 +126,7 @@ def cancel(campaign_id: int, reason: str = "cancelled by hand") -> Campaign:
 
 
 def complete(campaign_id: int) -> bool:
-    """End it when every batch is done: completed, or failed when all it met were refusals and faults.
+    """End it when every batch is done: completed, or failed when nobody is known to have got it.
 
     Whether it was this call that ended it.
     """
@@ -138,22 +138,26 @@ def complete(campaign_id: int) -> bool:
         running = Campaign.objects.select_for_update().filter(state__in=CAMPAIGN.sources("complete"))
         if not running.filter(pk=campaign_id).first() or unfinished.exists():
             return False
-        errors = _why_nothing_was_sent(campaign_id)
-        if errors is None:
+        reason = _why_hopeless(campaign_id)
+        if reason is None:
             _apply("complete", campaign_id, finished_at=Now(), reason="")
         else:
-            fail(campaign_id, f"none of its messages could be sent: {errors}")
+            fail(campaign_id, reason)
     return True
 
 
-def _why_nothing_was_sent(campaign_id: int) -> str | None:
-    """The commonest errors, where nobody got it or may have got it, and somebody should have; else None."""
-    arrived, refused = ("sent", "unknown", "skipped"), (Charted.REJECTED, Charted.FAILED)
-    sums = Batch.objects.filter(campaign=campaign_id).aggregate(
-        **{name: Sum(name, default=0) for name in (*arrived, *refused)}
-    )
-    is_hopeless = not any(sums[name] for name in arrived) and any(sums[name] for name in refused)
-    return commonest(campaign_id, refused) if is_hopeless else None
+def _why_hopeless(campaign_id: int) -> str | None:
+    """What it met, where nobody is known to have got it and somebody should have; else None.
+
+    Whoever is gone is neither, and about those that were skipped somebody has decided.
+    """
+    counts = {name: Sum(name, default=0) for name in ("sent", "skipped", "unknown", "rejected", "failed")}
+    met = Batch.objects.filter(campaign=campaign_id).aggregate(**counts)
+    if met["sent"] or met["skipped"] or not (met["unknown"] or met["rejected"] or met["failed"]):
+        return None
+    what = "is known to have arrived" if met["unknown"] else "could be sent"
+    errors = commonest(campaign_id, (Charted.REJECTED, Charted.FAILED, Charted.UNKNOWN, Charted.ORPHANED))
+    return f"none of its messages {what}: {errors or 'their worker died'}"
 
 
 def reopen(campaign_id: int) -> Campaign:
