@@ -137,7 +137,7 @@ def test_a_provider_that_is_away_pauses_even_the_smallest_campaign_within_half_a
 
     paused = lifecycle.get(campaign.pk)
     assert paused.state == CampaignState.PAUSED
-    assert re.match(r"nothing could be sent for (3\d|40) s: ", paused.reason)
+    assert re.match(r"nothing got through for (3\d|40) s: ", paused.reason)
     assert f"{fault.reason} (6×)" in paused.reason  # type: ignore[union-attr]
     assert told() == [f"Campaign {campaign.pk} (Spring) is paused: {paused.reason}"]
 

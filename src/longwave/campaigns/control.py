@@ -108,7 +108,7 @@ def _judge_silence(campaign: Campaign) -> None:
     if seconds is not None:
         errors = commonest(campaign.pk, FAULTS)
         lifecycle.stop(
-            campaign.pk, f"nothing could be sent for {seconds:.0f} s: {errors}; resume it when that is over"
+            campaign.pk, f"nothing got through for {seconds:.0f} s: {errors}; resume it when that is over"
         )
 
 
