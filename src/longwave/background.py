@@ -105,6 +105,7 @@ def submit(
     run_at: datetime | None = None,
     serial_key: str | None = None,
     dedupe_key: str | None = None,
+    after: Sequence[int] = (),
     **more: Any,
 ) -> int:
     """Have the job called `name` run in the background; its task id. Once this returns, the work is durable.
@@ -113,11 +114,12 @@ def submit(
     transaction of yours the job begins after the commit, and not at all after a rollback. Options:
     queue: another than the job's own (`email.eu`). run_at: not before this moment (with a time zone).
     serial_key: jobs with the same key run one after another, in order. dedupe_key: while a job of this name with
-    this key is unfinished, its id is the answer, and nothing new is made.
+    this key is unfinished, its id is the answer, and nothing new is made. after: ids of tasks that must have succeeded
+    first; when one of them fails or is cancelled, this one is cancelled with the reason.
 
     Raises NotFound for a name nobody declared, InvalidInput for arguments or options that are wrong.
     """
-    options = Options(serial_key=serial_key, dedupe_key=dedupe_key, run_at=run_at, queue=queue)
+    options = Options(serial_key, dedupe_key, run_at, queue, after)
     return _submit(_find(name), {**(args or {}), **more}, options)
 
 

@@ -14,7 +14,7 @@ import structlog
 from django.db import connections
 
 from longwave import database
-from longwave.jobs import declare, endings, heartbeat, job_context, ledger, ring, running, stop
+from longwave.jobs import declare, endings, heartbeat, job_context, ledger, ring, running, stop, waiting
 from longwave.jobs.declare import Again, AnyJob
 from longwave.jobs.ledger import Claim
 
@@ -92,7 +92,7 @@ class Bundle:
             ended, self._ended = self._ended, []
             if ended:
                 try:
-                    lost = ledger.finish_many(self._owner, ended)
+                    lost = waiting.finish_many(self._owner, ended)
                 except BaseException:
                     self._ended += ended
                     raise

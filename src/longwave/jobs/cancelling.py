@@ -1,7 +1,7 @@
 """Taking jobs back: one by its number, or what waits in a queue."""
 
 from longwave.core.errors import Conflict, InvalidInput, NotFound, Problem
-from longwave.jobs import endings, ledger, queues
+from longwave.jobs import endings, ledger, queues, waiting
 from longwave.jobs.models import FINISHED
 
 CHUNK = 1000
@@ -22,7 +22,7 @@ def cancel(job_id: int, reason: str) -> bool:
         if row.status in FINISHED:
             return False
         if ledger.cancel([job_id], reason):
-            endings.ring_next(row.serial_key)
+            endings.followed(job_id, row.serial_key)
             return True
         if ledger.ask_to_stop(job_id, reason):
             return True
@@ -37,4 +37,5 @@ def purge(queue: str, reason: str) -> int:
     total, last = 0, ledger.last_id()
     while ids := ledger.waiting_in(queue, CHUNK, last):
         total += ledger.cancel(ids, reason)
+    waiting.settle()
     return total

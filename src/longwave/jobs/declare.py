@@ -49,12 +49,14 @@ class Options:
     serial_key: jobs with the same key run one after another, in the order they were submitted.
     dedupe_key: while a job of this name with this key is unfinished, submitting it again changes nothing.
     run_at: not before this moment. queue: another than the declared one, mostly a region of it (`email.eu`).
+    after: not before the jobs with these ids have succeeded; when one of them fails or is cancelled, neither is it run.
     """
 
     serial_key: str | None = None
     dedupe_key: str | None = None
     run_at: datetime | None = None
     queue: str | None = None
+    after: Sequence[int] = ()
 
 
 OPTIONS = tuple(OPTION_PREFIX + name for name in Options.__slots__)
@@ -83,13 +85,14 @@ class JobType(Generic[P, R]):
         job_dedupe_key: str | None = None,
         job_run_at: datetime | None = None,
         job_queue: str | None = None,
+        job_after: Sequence[int] = (),
         **args: Any,
     ) -> JobHandle:
         """Insert a job in the caller's transaction; the broker is rung after it committed.
 
         Raises InvalidInput for arguments the function does not take, or that JSON cannot carry.
         """
-        options = Options(job_serial_key, job_dedupe_key, job_run_at, job_queue)
+        options = Options(job_serial_key, job_dedupe_key, job_run_at, job_queue, job_after)
         handle: JobHandle = _submission().submit(self, args, options)
         return handle
 

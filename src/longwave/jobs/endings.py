@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 
 from longwave import database
-from longwave.jobs import declare, ledger, retrying, ring
+from longwave.jobs import declare, ledger, retrying, ring, waiting
 from longwave.jobs.declare import Again, AnyJob
 from longwave.jobs.job_context import Cancelled
 from longwave.jobs.ledger import Bell, Claim
@@ -37,12 +37,13 @@ def record(declared: AnyJob, held: Claim, outcome: Any) -> None:
 def _record_result(held: Claim, result: Any) -> None:
     problem = declare.json_problem(result)
     if problem is None:
-        ended = _persist(held, "succeeded", lambda: ledger.finish(held, result))
-    else:
-        error = f"The job did its work, but what it returned {problem}."
-        ended = _persist(held, "failed", lambda: ledger.fail(held, error, ""), why=error)
-    if ended:
-        ring_next(held.serial_key)
+        finish = lambda: not waiting.finish_many(held.owner, [(held, result)])  # noqa: E731
+        if _persist(held, "succeeded", finish):
+            ring_next(held.serial_key)
+        return
+    error = f"The job did its work, but what it returned {problem}."
+    if _persist(held, "failed", lambda: ledger.fail(held, error, ""), why=error):
+        followed(held.id, held.serial_key)
 
 
 def _record_error(declared: AnyJob, held: Claim, error: BaseException) -> None:
@@ -52,14 +53,14 @@ def _record_error(declared: AnyJob, held: Claim, error: BaseException) -> None:
         retry = lambda: ledger.retry(held, pause, sentence, traceback)  # noqa: E731
         _persist(held, "will_retry", retry, why=sentence, after=round(pause, 1))
     elif _persist(held, "failed", lambda: ledger.fail(held, sentence, traceback), why=sentence):
-        ring_next(held.serial_key)
+        followed(held.id, held.serial_key)
 
 
 def _record_cancelled(held: Claim, write: Callable[[], bool]) -> bool:
     was_ours = database.persist(write, give_up_after=RECORD_PATIENCE)
     if was_ours:
         log.info("job_cancelled", job=held.id, job_name=held.name)
-        ring_next(held.serial_key)
+        followed(held.id, held.serial_key)
     return was_ours
 
 
@@ -72,6 +73,12 @@ def _persist(held: Claim, event: str, write: Any, **details: Any) -> bool:
     word = f"job_{event}" if was_ours else "job_ended_too_late"
     getattr(log, level)(word, job=held.id, job_name=held.name, **details)
     return was_ours
+
+
+def followed(job_id: int, serial_key: str | None) -> None:
+    """A job has ended without success: ring for the one behind it, and take back those that waited for it."""
+    ring_next(serial_key)
+    waiting.release(job_id)
 
 
 def ring_next(serial_key: str | None) -> None:

@@ -218,16 +218,20 @@ _FINISH = {
     "sqlite": "UPDATE longwave_job SET status = 'success', result = v.result, error = '', traceback = '',"
     " lease_until = NULL, serial_slot = NULL, dedupe_slot = NULL, finished_at = {now} FROM {rows}"
     " WHERE longwave_job.id = v.id AND longwave_job.seq = v.seq"
-    " AND longwave_job.owner = %s AND longwave_job.status = 'running'",
+    " AND longwave_job.owner = %s AND longwave_job.status = 'running' AND NOT longwave_job.is_awaited",
     "mysql": "UPDATE {rows} STRAIGHT_JOIN longwave_job j FORCE INDEX (PRIMARY) ON j.id = v.id AND j.seq = v.seq"
     " SET j.status = 'success', j.result = v.result, j.error = '', j.traceback = '', j.lease_until = NULL,"
-    " j.serial_slot = NULL, j.dedupe_slot = NULL, j.finished_at = {now} WHERE j.owner = %s AND j.status = 'running'",
+    " j.serial_slot = NULL, j.dedupe_slot = NULL, j.finished_at = {now}"
+    " WHERE j.owner = %s AND j.status = 'running' AND NOT j.is_awaited",
 }
 _FINISH["postgresql"] = _FINISH["sqlite"]
 
 
 def finish_many(owner: str, ended: Sequence[tuple[Claim, Any]]) -> set[int]:
-    """running → success for jobs of one owner with their results; the ids of those that were not its own any more."""
+    """running → success for jobs of one owner with their results, but for those that others wait for.
+
+    Answers with the ids of those, and of those that were not its own any more.
+    """
     name = database.dialect()
     rows = [[held.id, held.seq, None if result is None else json.dumps(result)] for held, result in ended]
     with connection.cursor() as cursor:
@@ -239,6 +243,11 @@ def finish_many(owner: str, ended: Sequence[tuple[Claim, Any]]) -> set[int]:
     # Perhaps they were written before, and the answer was lost.
     written = Job.objects.filter(pk__in=ids, owner=owner, status=Status.SUCCESS)
     return ids - set(written.values_list("pk", flat=True))
+
+
+def finish_awaited(held: Claim, result: Any) -> bool:
+    """running → success also for a job that others wait for. They are to be released then."""
+    return _move("finish", held, result=result, error="", traceback="", **_ended())
 
 
 def hand_on(owner: str, unbegun: Sequence[Claim]) -> list[Bell]:
@@ -274,7 +283,7 @@ def postpone(held: Claim, after: float) -> bool:
 
 def stop(held: Claim, reason: str) -> bool:
     """running → cancelled: it noticed, or decided it itself."""
-    return _move("stop", held, cancel_reason=_storable(reason)[:MAX_REASON], **_ended())
+    return _move("stop", held, cancel_reason=storable_reason(reason), **_ended())
 
 
 def stop_if_asked(held: Claim) -> bool:
@@ -286,13 +295,13 @@ def stop_if_asked(held: Claim) -> bool:
 def ask_to_stop(job_id: int, reason: str) -> bool:
     """Have a running job stop at its next checkpoint; False when it is not running."""
     running = Job.objects.filter(pk=job_id, status=Status.RUNNING)
-    return running.update(cancel_reason=_storable(reason)[:MAX_REASON]) == 1
+    return running.update(cancel_reason=storable_reason(reason)) == 1
 
 
 def cancel(ids: Sequence[int], reason: str) -> int:
     """scheduled, queued, retry → cancelled; how many were."""
     waiting = Job.objects.filter(pk__in=ids, status__in=JOB.sources("cancel"))
-    return waiting.update(status=Status.CANCELLED, cancel_reason=_storable(reason)[:MAX_REASON], **_ended())
+    return waiting.update(status=Status.CANCELLED, cancel_reason=storable_reason(reason), **_ended())
 
 
 def waiting_in(queue: str, limit: int, last_id: int) -> list[int]:
@@ -371,6 +380,11 @@ def _blame(error: str, traceback: str) -> dict[str, Any]:
     return {"error": _storable(error)[:MAX_TRACEBACK], "traceback": _storable(traceback)[-MAX_TRACEBACK:]}
 
 
+def storable_reason(text: str) -> str:
+    """A reason as it fits into its column."""
+    return _storable(text)[:MAX_REASON]
+
+
 def _storable(text: str) -> str:
     """Without what databases refuse in text: NUL and halves of surrogate pairs."""
     return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
@@ -378,12 +392,17 @@ def _storable(text: str) -> str:
 
 def due(limit: int) -> list[Bell]:
     """scheduled, retry → queued for those whose time has come; what to ring for."""
-    waiting = Q(status__in=JOB.sources("due"), run_at__lte=Now())
+    waiting = Q(status__in=JOB.sources("due"), run_at__lte=Now(), is_waiting=False)
     ids = list(Job.objects.filter(waiting).order_by("run_at").values_list("pk", flat=True)[:limit])
     if not ids:
         return []
-    Job.objects.filter(waiting, pk__in=ids).update(status=Status.QUEUED, **_queued())
-    return bells(Job.objects.filter(pk__in=ids, status=Status.QUEUED))
+    return make_ready(Job.objects.filter(waiting), ids)
+
+
+def make_ready(waiting: QuerySet[Job], ids: Sequence[int]) -> list[Bell]:
+    """Those of the jobs that are `waiting` → queued; what to ring for."""
+    waiting.filter(pk__in=ids).update(status=Status.QUEUED, **_queued())
+    return still_queued(ids)
 
 
 def expired(limit: int) -> list[Job]:

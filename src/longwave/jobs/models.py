@@ -29,6 +29,8 @@ class Job(models.Model):
     rung_at: when the broker was last rung for it; None when that is known to have failed.
     serial_slot: equals serial_key while running; unique, so that one key never runs twice at a time.
     dedupe_slot: made of the dedupe key while unfinished; unique, so that submitting twice makes one job.
+    is_waiting: scheduled until the jobs that rows of `Wait` name have succeeded.
+    is_awaited: another waits, or waited, for it.
     parent_id: the job that was running when this one was submitted.
     progress: how far it says it is: done, total and a note.
     cancel_reason: why it is cancelled; while it runs: why it shall stop at its next checkpoint.
@@ -52,6 +54,8 @@ class Job(models.Model):
     created_at = models.DateTimeField(db_default=Now())
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
+    is_waiting = models.BooleanField(default=False)
+    is_awaited = models.BooleanField(default=False)
     parent_id = models.BigIntegerField(null=True)
     checkpoint = models.JSONField(null=True)
     progress = models.JSONField(null=True)
@@ -72,6 +76,18 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name}#{self.pk} {self.status}"
+
+
+class Wait(models.Model):
+    """`job_id` does not begin before `after_id` has succeeded. The row goes when that one has ended."""
+
+    after_id = models.BigIntegerField()
+    job_id = models.BigIntegerField()
+
+    class Meta:
+        db_table = "longwave_wait"
+        constraints = [models.UniqueConstraint(fields=["after_id", "job_id"], name="lw_wait_once")]
+        indexes = [models.Index(fields=["job_id"], name="lw_wait_job")]
 
 
 class Epoch(models.Model):

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 from longwave.core.errors import NotFound
+from longwave.jobs import waiting
 from longwave.jobs.models import Job, Status
 
 
@@ -23,7 +24,8 @@ class TaskResult:
 
     result: what it returned, once it is a success. duration_ms: how long its last run took, once it has ended.
     metadata: name, queue, state (the ledger's word), attempt, progress (done, total, note), error, reason (why it was
-    or is to be cancelled), parent_id (the job that submitted it), and the moments of its life.
+    or is to be cancelled), waits_for (unfinished tasks that it comes after), parent_id (the job that submitted it), and
+    the moments of its life.
     """
 
     task_id: int
@@ -56,7 +58,7 @@ def result_of(job_id: int) -> TaskResult:
         status=_status_of(row),
         result=row.result if row.status == Status.SUCCESS else None,
         duration_ms=_duration_ms(row),
-        metadata=_metadata(row),
+        metadata=_metadata(row) | ({"waits_for": waiting.waits_for(row.pk)} if row.is_waiting else {}),
     )
 
 

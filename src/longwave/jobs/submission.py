@@ -2,19 +2,26 @@
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import transaction
 from django.utils import timezone
 
+from longwave import database
 from longwave.core.errors import InvalidInput, Problem
-from longwave.jobs import job_context, ledger, queues, ring
+from longwave.jobs import job_context, ledger, queues, ring, waiting
 from longwave.jobs.declare import AnyJob, JobHandle, Options
 from longwave.jobs.models import Job, Status
 
+T = TypeVar("T")
+
 CHUNK = 1000
+
+LOCK_PATIENCE = 10.0
+"""Seconds that a submit of several rows is tried again when it met others at them."""
+
 MAX_SERIAL_KEY = 190
 
 # What the collations of all databases compare exactly; any other key is stored as its hash.
@@ -23,9 +30,11 @@ _PLAIN = re.compile(r"[a-z0-9:._/-]{1,64}")
 
 def submit(job_type: AnyJob, args: Mapping[str, Any], options: Options) -> JobHandle:
     """Insert one job, unless an unfinished one has its dedupe key."""
+    if options.after:
+        return _untangled(lambda: _submit_waiting(job_type, args, options))
     row = _row(job_type, args, options)
     # No transaction around one statement: outside of a caller's it would cost two more round trips.
-    job_id, created = ledger.insert_unique(row) if row.dedupe_slot else (ledger.insert(row), True)
+    job_id, created = _insert(row)
     if created and row.status == Status.QUEUED:
         _ring_after_commit(job_type.name, row.queue, [job_id])
     return JobHandle(job_id, created)
@@ -33,9 +42,37 @@ def submit(job_type: AnyJob, args: Mapping[str, Any], options: Options) -> JobHa
 
 def submit_many(job_type: AnyJob, jobs: Sequence[tuple[Mapping[str, Any], Options]]) -> list[int]:
     """Insert all of them or none. Those with a dedupe key cost a statement each."""
-    rows = [_row(job_type, args, options) for args, options in jobs]
-    plain = [row for row in rows if not row.dedupe_slot]
+    return _untangled(lambda: _submit_many(job_type, jobs))
+
+
+def _insert(row: Job) -> tuple[int, bool]:
+    return ledger.insert_unique(row) if row.dedupe_slot else (ledger.insert(row), True)
+
+
+def _submit_waiting(job_type: AnyJob, args: Mapping[str, Any], options: Options) -> JobHandle:
+    row = _row(job_type, args, options)
     with transaction.atomic():
+        (waits_for,) = waiting.hold([(row, options.after)])
+        job_id, created = _insert(row)
+        if created:
+            waiting.note([(job_id, waits_for)])
+            if row.status == Status.QUEUED:
+                _ring_after_commit(job_type.name, row.queue, [job_id])
+    return JobHandle(job_id, created)
+
+
+def _untangled(work: Callable[[], T]) -> T:
+    """Run it again when the database gave it up for another's locks. In a transaction of the caller's, that is his."""
+    if transaction.get_connection().in_atomic_block:
+        return work()
+    return database.persist(work, give_up_after=LOCK_PATIENCE, when=database.was_rolled_back)
+
+
+def _submit_many(job_type: AnyJob, jobs: Sequence[tuple[Mapping[str, Any], Options]]) -> list[int]:
+    rows = [_row(job_type, args, options) for args, options in jobs]
+    with transaction.atomic():
+        waits = waiting.hold([(row, options.after) for row, (_, options) in zip(rows, jobs, strict=True)])
+        plain = [row for row in rows if not row.dedupe_slot]
         ids: dict[int, int] = {}
         new: list[Job] = []
         for start in range(0, len(plain), CHUNK):
@@ -46,6 +83,10 @@ def submit_many(job_type: AnyJob, jobs: Sequence[tuple[Mapping[str, Any], Option
             if row.dedupe_slot:
                 ids[id(row)], created = ledger.insert_unique(row)
                 new += [row] if created else []
+        created_rows = {id(row) for row in new}
+        waiting.note(
+            [(ids[id(row)], after) for row, after in zip(rows, waits, strict=True) if id(row) in created_rows]
+        )
         for queue in sorted({row.queue for row in new}):
             rung = [ids[id(row)] for row in new if row.queue == queue and row.status == Status.QUEUED]
             _ring_after_commit(job_type.name, queue, rung)
@@ -88,8 +129,16 @@ def _check_options(options: Options) -> None:
         problems.append(
             Problem("job_queue", options.queue, f"must be one of {names}, or a region such as email.eu")
         )
+    if not _are_ids(options.after):
+        problems.append(Problem("job_after", options.after, "must be a list of task ids"))
     if problems:
         raise InvalidInput(*problems)
+
+
+def _are_ids(value: object) -> bool:
+    if not isinstance(value, list | tuple | set | frozenset):
+        return False
+    return all(isinstance(item, int) and not isinstance(item, bool) and 0 < item < 1 << 63 for item in value)
 
 
 def _is_text(value: object, limit: int | None) -> bool:

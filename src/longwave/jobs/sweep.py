@@ -75,13 +75,13 @@ def _return(rows: list[Job], *, is_dead: bool) -> int:
             if ledger.stop_deserted(row, is_dead=is_dead):
                 returned += 1
                 log.info("job_cancelled", job=row.pk, job_name=row.name, why=row.cancel_reason)
-                endings.ring_next(row.serial_key)
+                endings.followed(row.pk, row.serial_key)
         elif is_poison(row.name, crashes):
             error = f"Its worker died {crashes} times in a row while running it."
             if ledger.poison(row, error, is_dead=is_dead):
                 returned += 1
                 log.error("job_poisonous", job=row.pk, job_name=row.name, crashes=crashes)
-                endings.ring_next(row.serial_key)
+                endings.followed(row.pk, row.serial_key)
         elif ledger.give_back(row, is_dead=is_dead):
             returned += 1
             log.warning("job_returned", job=row.pk, job_name=row.name, crashes=crashes, owner=row.owner)

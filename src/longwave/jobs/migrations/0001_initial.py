@@ -34,6 +34,19 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='Wait',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('after_id', models.BigIntegerField()),
+                ('job_id', models.BigIntegerField()),
+            ],
+            options={
+                'db_table': 'longwave_wait',
+                'indexes': [models.Index(fields=['job_id'], name='lw_wait_job')],
+                'constraints': [models.UniqueConstraint(fields=('after_id', 'job_id'), name='lw_wait_once')],
+            },
+        ),
+        migrations.CreateModel(
             name='Job',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -55,6 +68,8 @@ class Migration(migrations.Migration):
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('started_at', models.DateTimeField(null=True)),
                 ('finished_at', models.DateTimeField(null=True)),
+                ('is_waiting', models.BooleanField(default=False)),
+                ('is_awaited', models.BooleanField(default=False)),
                 ('parent_id', models.BigIntegerField(null=True)),
                 ('checkpoint', models.JSONField(null=True)),
                 ('progress', models.JSONField(null=True)),

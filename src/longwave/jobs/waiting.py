@@ -1,0 +1,169 @@
+"""Jobs that wait for others (`after`): held back when they are submitted, released or cancelled when those have ended.
+
+Whoever submits marks the jobs that it waits for in the same transaction, and so holds their rows: none of them ends
+before the wait is written down. A job without the mark ends without looking here. Between an end and the release a
+process may die; the chore finds what it left.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from django.db import connections, transaction
+from django.db.models import Exists, OuterRef, Q
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from longwave.core.errors import InvalidInput, Problem
+from longwave.jobs import ledger, ring
+from longwave.jobs.chores import chore
+from longwave.jobs.ledger import Claim
+from longwave.jobs.models import ACTIVE, Job, Status, Wait
+
+log = structlog.get_logger("longwave.jobs")
+
+CHUNK = 1000
+
+
+def hold(jobs: Sequence[tuple[Job, Sequence[int]]]) -> list[Sequence[int]]:
+    """Make new rows wait for the jobs named beside them; for each, those it really has to wait for.
+
+    A row whose jobs have all succeeded is left as it is; one of them failed or cancelled, it is cancelled too. Runs in
+    the transaction that inserts the rows. Raises InvalidInput for a job that there is not.
+    """
+    wanted = sorted({job_id for _, after in jobs for job_id in after})
+    found = _marked(wanted)
+    missing = [job_id for job_id in wanted if job_id not in found]
+    if missing:
+        remedy = "there is no such task; those that ended are forgotten after a while"
+        raise InvalidInput(*(Problem("job_after", job_id, remedy) for job_id in missing))
+    return [_held_back(row, [found[job_id] for job_id in sorted(set(after))]) for row, after in jobs]
+
+
+def note(waits: Sequence[tuple[int, Sequence[int]]]) -> None:
+    """Write down who waits for whom: `(job, those it waits for)`."""
+    rows = [Wait(job_id=job_id, after_id=after_id) for job_id, after in waits for after_id in after]
+    Wait.objects.bulk_create(rows, batch_size=CHUNK)
+
+
+def waits_for(job_id: int) -> list[int]:
+    """The jobs that this one still waits for."""
+    return list(Wait.objects.filter(job_id=job_id).order_by("after_id").values_list("after_id", flat=True))
+
+
+def finish_many(owner: str, ended: Sequence[tuple[Claim, Any]]) -> set[int]:
+    """running → success, as `ledger.finish_many`; those that others wait for one by one, and the others go on."""
+    lost = ledger.finish_many(owner, ended)
+    for held, result in ended if lost else ():
+        if held.id in lost and ledger.finish_awaited(held, result):
+            lost.discard(held.id)
+            release(held.id)
+    return lost
+
+
+def release(job_id: int) -> None:
+    """The job has ended: those that waited for it alone go on, or are cancelled with it, and those behind them.
+
+    Raises nothing: what could not be done is done by the chore.
+    """
+    try:
+        ended = deque([job_id])
+        while ended:
+            ended.extend(_release(ended.popleft()))
+    except Exception as error:
+        if transaction.get_connection().in_atomic_block:
+            raise  # the caller's transaction is lost, and with it the end of the job
+        log.warning("waiting_not_released", job=job_id, why=str(error))
+        connections.close_all()
+
+
+@chore(every=5.0)
+def settle() -> int:
+    """Release what waits for jobs that ended unseen; how many those are."""
+    total = 0
+    while ended := _ended_with_waits():
+        for job_id in ended:
+            _release(job_id)
+        total += len(ended)
+    return total
+
+
+def _marked(wanted: Sequence[int]) -> dict[int, Job]:
+    found: dict[int, Job] = {}
+    for start in range(0, len(wanted), CHUNK):
+        jobs = Job.objects.filter(pk__in=wanted[start : start + CHUNK])
+        # First the mark, which waits for whoever is just ending one of them and then keeps them from it.
+        jobs.filter(status__in=ACTIVE).update(is_awaited=True)
+        found |= {row.pk: row for row in jobs.only("name", "status", "error", "cancel_reason")}
+    return found
+
+
+def _held_back(row: Job, after: Sequence[Job]) -> Sequence[int]:
+    failed = next((job for job in after if job.status in (Status.FAILURE, Status.CANCELLED)), None)
+    if failed is not None:
+        row.status, row.cancel_reason, row.finished_at = Status.CANCELLED, _because_of(failed), timezone.now()
+        row.dedupe_slot = None
+        return []
+    unfinished = [job.pk for job in after if job.status in ACTIVE]
+    if unfinished:
+        row.status, row.is_waiting = Status.SCHEDULED, True
+    return unfinished
+
+
+def _because_of(failed: Job) -> str:
+    how = "failed" if failed.status == Status.FAILURE else "was cancelled"
+    why = failed.error if failed.status == Status.FAILURE else failed.cancel_reason
+    return ledger.storable_reason(f"{failed.name} {failed.pk}, which it waited for, {how}: {why}")
+
+
+def _release(job_id: int) -> list[int]:
+    """Everything that waits for one job, in chunks; the jobs that were cancelled."""
+    cancelled: list[int] = []
+    while True:
+        with transaction.atomic():
+            found = _release_chunk(job_id)
+        if found is None:
+            return cancelled
+        cancelled += found
+
+
+def _release_chunk(job_id: int) -> list[int] | None:
+    """The jobs that were cancelled; None when nothing waits for this job, or it has not ended."""
+    ended = Job.objects.filter(pk=job_id).first() or Job(pk=job_id, name="task", status=Status.CANCELLED)
+    ids = list(Wait.objects.filter(after_id=job_id).values_list("job_id", flat=True)[:CHUNK])
+    if not ids or ended.status in ACTIVE:
+        return None
+    waiting = Job.objects.filter(pk__in=ids, status=Status.SCHEDULED, is_waiting=True)
+    # Locked in order: of two jobs that end at the same moment, the second to come here sees what the first has done.
+    rows = list(waiting.order_by("pk").select_for_update().values_list("pk", "serial_key"))
+    Wait.objects.filter(after_id=job_id, job_id__in=ids).delete()
+    if ended.status == Status.SUCCESS:
+        _let_go([pk for pk, _ in rows])
+        return []
+    return _cancel(rows, _because_of(ended))
+
+
+def _let_go(ids: Sequence[int]) -> None:
+    still = set(Wait.objects.filter(job_id__in=ids).values_list("job_id", flat=True))
+    free = [pk for pk in ids if pk not in still]
+    scheduled = Job.objects.filter(status=Status.SCHEDULED)
+    scheduled.filter(pk__in=free).update(is_waiting=False)
+    bells = ledger.make_ready(scheduled.filter(Q(run_at=None) | Q(run_at__lte=Now())), free)
+    transaction.on_commit(lambda: ring.ring_all(bells), robust=True)
+
+
+def _cancel(rows: Sequence[tuple[int, str | None]], why: str) -> list[int]:
+    ids = [pk for pk, _ in rows]
+    ledger.cancel(ids, why)
+    Wait.objects.filter(job_id__in=ids).delete()
+    behind = [ledger.next_in_line(key) for key in {key for _, key in rows if key is not None}]
+    bells = [bell for bell in behind if bell is not None]
+    transaction.on_commit(lambda: ring.ring_all(bells), robust=True)
+    return ids
+
+
+def _ended_with_waits() -> list[int]:
+    unfinished = Job.objects.filter(pk=OuterRef("after_id"), status__in=ACTIVE)
+    ended = Wait.objects.filter(~Exists(unfinished)).order_by().values_list("after_id", flat=True)
+    return list(ended.distinct()[:CHUNK])
