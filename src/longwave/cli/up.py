@@ -162,8 +162,11 @@ def _tell(current: Config, output: Output, *, web: bool) -> None:
 
 
 def _senders() -> list[dict[str, Any]]:
-    """The senders there are, asked of a process of its own: this one knows no database. None when it fails."""
-    asked = subprocess.run(
-        _longwave("sender", "list", "--json"), capture_output=True, text=True, check=False, timeout=ASK_WITHIN
-    )
-    return json.loads(asked.stdout) if asked.returncode == 0 else []
+    """The senders there are, asked of a process of its own: this one knows no database. Empty when it cannot say."""
+    command = _longwave("sender", "list", "--json")
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, check=True, timeout=ASK_WITHIN)
+    except (OSError, subprocess.SubprocessError):  # what is only told must not stop what runs
+        return []
+    found: list[dict[str, Any]] = json.loads(asked.stdout)
+    return found
