@@ -25,7 +25,7 @@ from longwave.campaigns import ledger
 from longwave.campaigns.control import Control, Halt
 from longwave.campaigns.models import Campaign
 from longwave.campaigns.recording import FLUSH, LEASE, OUTAGE, Records
-from longwave.campaigns.settling import Pending, release, settle
+from longwave.campaigns.settling import STOPPED, Pending, release, settle
 from longwave.channels.base import LEAVING, Connection, Message, Recipient, TemplateError
 from longwave.core import slots
 from longwave.core.outcomes import Outcome, Rejected, SenderBroken, Sent, Throttled, Unknown
@@ -382,7 +382,7 @@ class Lane:
         except TemplateError as error:
             outcome = Rejected(str(error))
         except asyncio.CancelledError:
-            outcome = Unknown("the worker was stopped before the answer came")
+            outcome = STOPPED
         except Exception as error:
             log.exception("send_failed", campaign=self._work.campaign_id, delivery=row.id)
             outcome = Unknown(f"unexpected: {type(error).__name__}")
