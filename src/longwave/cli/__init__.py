@@ -38,6 +38,10 @@ COMMANDS = {
         "longwave.cli.worker:beat", "Run the clock that sweeps and rings (production).", RUN, "service"
     ),
     "web": Entry("longwave.cli.system:web", "Run the web process (production).", RUN, "service"),
+    "status": Entry("longwave.cli.status:status", "Queues, workers, senders and campaigns, live.", CARE),
+    "queue": Entry(
+        "longwave.cli.queue:app", "Queues: what waits, what failed, and why something does not run.", CARE
+    ),
     "migrate": Entry(
         "longwave.cli.system:migrate", "Create or update the database's tables.", CARE, "django"
     ),

@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 from longwave import database
 from longwave.jobs.job_context import Cancelled
-from longwave.jobs.models import ACTIVE, FINISHED, Job, Status
+from longwave.jobs.models import ACTIVE, FINISHED, Job, PausedQueue, Status
 from longwave.jobs.states import JOB
 
 MAX_TRACEBACK = 20_000
@@ -105,11 +105,12 @@ def claim(row: Job, seq: int, owner: str, lease: float) -> Claim | None:
         return _claimed(row, owner, row.attempt)
     if row.status not in JOB.sources("claim") or row.seq != seq:
         return None
-    if row.serial_key is not None and _earlier(row.serial_key, row.pk).exists():
+    if row.serial_key is not None and earlier(row.serial_key, row.pk).exists():
         return None
     try:
         # No transaction around one statement: it would cost two more round trips.
-        changed = Job.objects.filter(pk=row.pk, seq=seq, status__in=JOB.sources("claim")).update(
+        mine = _unpaused().filter(pk=row.pk, seq=seq, status__in=JOB.sources("claim"))
+        changed = mine.update(
             status=Status.RUNNING,
             owner=owner,
             lease_until=Now() + timedelta(seconds=lease),
@@ -130,7 +131,10 @@ _PAIRS = {
     "mysql": "JSON_TABLE(%s, '$[*]' COLUMNS (job_id BIGINT PATH '$[0]', job_seq INT PATH '$[1]')) AS v",
 }
 _LEASED = "status = 'running', owner = %s, lease_until = {until}, attempt = attempt + 1, started_at = {now}"
-_FREE = "status = 'queued' AND serial_key IS NULL AND crashes = 0"
+_FREE = (
+    "status = 'queued' AND serial_key IS NULL AND crashes = 0"
+    " AND queue NOT IN (SELECT p.queue FROM longwave_paused_queue p)"
+)
 _CLAIMED = ("id", "seq", "name", "queue", "args", "attempt", "failures", "crashes", "checkpoint")
 _CLAIM = {
     "sqlite": f"UPDATE longwave_job SET {_LEASED} FROM {{pairs}} WHERE id = v.job_id AND seq = v.job_seq AND {_FREE}"
@@ -340,7 +344,12 @@ def _claimed(row: Job, owner: str, attempt: int) -> Claim:
     )
 
 
-def _earlier(serial_key: Any, job_id: Any) -> QuerySet[Job]:
+def _unpaused() -> QuerySet[Job]:
+    """Without the jobs of queues that are paused."""
+    return Job.objects.exclude(queue__in=PausedQueue.objects.values("queue"))
+
+
+def earlier(serial_key: Any, job_id: Any) -> QuerySet[Job]:
     """Unfinished jobs of the key that were submitted before."""
     return Job.objects.filter(serial_key=serial_key, status__in=ACTIVE, pk__lt=job_id)
 
@@ -417,6 +426,25 @@ def owned_by(prefix: str) -> list[Job]:
     return list(Job.objects.filter(status=Status.RUNNING, owner__startswith=prefix))
 
 
+def rerun(ids: Sequence[int]) -> list[Bell]:
+    """failure → queued for those of the jobs that have failed; what to ring for."""
+    failed = Job.objects.filter(pk__in=ids, status__in=JOB.sources("rerun"))
+    failed.update(
+        status=JOB.target("rerun", Status.FAILURE),
+        failures=0,
+        crashes=0,
+        finished_at=None,
+        cancel_reason="",
+        **_queued(),
+    )
+    return still_queued(ids)
+
+
+def forget_failed(ids: Sequence[int]) -> int:
+    """Delete those of the jobs that have failed; how many."""
+    return Job.objects.filter(pk__in=ids, status=Status.FAILURE).delete()[0]
+
+
 def give_back(row: Job, *, is_dead: bool) -> bool:
     """running → queued because the worker died: known (`is_dead`), or concluded from a lease that ran out."""
     deserted = _deserted(row, is_dead).filter(cancel_reason="")
@@ -443,7 +471,7 @@ def _deserted(row: Job, is_dead: bool) -> QuerySet[Job]:
 def queues_with_ready_jobs() -> list[str]:
     """The queues that have queued jobs: one index look-up each, however many jobs there are."""
     found: list[str] = []
-    ready = Job.objects.filter(status=Status.QUEUED)
+    ready = _unpaused().filter(status=Status.QUEUED)
     name = ready.aggregate(first=Min("queue"))["first"]
     while name is not None:
         found.append(name)
@@ -461,9 +489,10 @@ def rung_before(queue: str, age: float, limit: int) -> list[Bell]:
     return bells(_ready(queue).filter(rung_at__lt=Now() - timedelta(seconds=age)).order_by("rung_at")[:limit])
 
 
-def ready_after(job_id: int, limit: int) -> list[Bell]:
-    """The next chunk of all queued jobs, by id."""
-    return bells(_heads().filter(status=Status.QUEUED, pk__gt=job_id).order_by("pk")[:limit])
+def ready_after(job_id: int, limit: int, queue: str | None = None) -> list[Bell]:
+    """The next chunk of all queued jobs, or of one queue's, by id."""
+    rows = _heads().filter(status=Status.QUEUED, pk__gt=job_id)
+    return bells((rows if queue is None else rows.filter(queue=queue)).order_by("pk")[:limit])
 
 
 def still_queued(ids: Sequence[int]) -> list[Bell]:
@@ -492,8 +521,8 @@ def _ready(queue: str) -> QuerySet[Job]:
 
 def _heads() -> QuerySet[Job]:
     """Without jobs that wait for an earlier one of their serial key: they are rung when that one ends."""
-    earlier = _earlier(OuterRef("serial_key"), OuterRef("pk"))
-    return Job.objects.filter(Q(serial_key=None) | ~Exists(earlier))
+    before = earlier(OuterRef("serial_key"), OuterRef("pk"))
+    return Job.objects.filter(Q(serial_key=None) | ~Exists(before))
 
 
 def delete_finished(age: timedelta, limit: int, statuses: Sequence[Status] = FINISHED) -> int:

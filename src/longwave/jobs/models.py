@@ -78,6 +78,16 @@ class Job(models.Model):
         return f"{self.name}#{self.pk} {self.status}"
 
 
+class PausedQueue(models.Model):
+    """A queue of which nothing is begun."""
+
+    queue = models.CharField(max_length=64, primary_key=True)
+    paused_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "longwave_paused_queue"
+
+
 class Wait(models.Model):
     """`job_id` does not begin before `after_id` has succeeded. The row goes when that one has ended."""
 

@@ -36,6 +36,12 @@ def owner_prefix(main_pid: int) -> str:
     return f"{_HOST}:{main_pid}:"
 
 
+def worker_of(owner: str) -> tuple[str, int]:
+    """The host and the main process' pid of the worker that an owner names."""
+    host, pid, *_ = owner.rsplit(":", 3)
+    return host, int(pid) if pid.isdecimal() else 0
+
+
 def is_main(pid: int) -> None:
     """Say which process is the worker's main one; the children it forks name it in their jobs' owner."""
     global _main_pid

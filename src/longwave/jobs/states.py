@@ -15,6 +15,7 @@ JOB = StateTable[Status](
         "fail": {Status.RUNNING: Status.FAILURE},
         "give_back": {Status.RUNNING: Status.QUEUED},
         "poison": {Status.RUNNING: Status.FAILURE},
+        "rerun": {Status.FAILURE: Status.QUEUED},
         "cancel": {
             Status.SCHEDULED: Status.CANCELLED,
             Status.QUEUED: Status.CANCELLED,
@@ -24,4 +25,5 @@ JOB = StateTable[Status](
     }
 )
 """requeue, postpone: the job returned `Again`. hand_on: it was claimed with others, and not begun. give_back, poison:
-its worker died under it. stop: somebody cancelled it while it ran, and it noticed, or could not go on anyway."""
+its worker died under it. stop: somebody cancelled it while it ran, and it noticed, or could not go on anyway. rerun:
+somebody asked for a failed one again."""

@@ -47,6 +47,16 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='PausedQueue',
+            fields=[
+                ('queue', models.CharField(max_length=64, primary_key=True, serialize=False)),
+                ('paused_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+            ],
+            options={
+                'db_table': 'longwave_paused_queue',
+            },
+        ),
+        migrations.CreateModel(
             name='Job',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),

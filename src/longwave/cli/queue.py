@@ -1,0 +1,304 @@
+"""Queues and the jobs in them: what waits, what failed, and why something does not run."""
+
+import json
+import re
+import sys
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+from django.utils import timezone
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from longwave.cli import progress, words
+from longwave.core.errors import InvalidInput, NotFound, Problem
+from longwave.jobs import cancelling, explaining, failed, ledger, pausing, presence, queues, rooms, stats
+from longwave.jobs.failed import Wanted
+from longwave.jobs.models import Job, Status
+
+app = typer.Typer(no_args_is_help=True, help="Queues and the jobs in them.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Queue = Annotated[str, typer.Argument(help="The queue's name.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+OfQueue = Annotated[str, typer.Option("--queue", help="Only this queue.")]
+OfName = Annotated[str, typer.Option("--name", help="Only jobs of this name.")]
+Since = Annotated[
+    str, typer.Option("--since", help="Only what failed since then: 2h, 3d, or 2027-01-31T06:00.")
+]
+Grep = Annotated[str, typer.Option("--grep", help="Only errors with this in them.")]
+Which = Annotated[list[str], typer.Argument(help="Job ids, or all.")]
+WIDE = 200
+"""Columns that a table in a file or a pipe gets."""
+
+_AGO = re.compile(r"(\d+)([mhd])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """Every queue: what is ready, what runs, how long the oldest waits."""
+    paused = pausing.paused()
+    rows = [asdict(status) | {"paused": name in paused} for name, status in stats.queue_status().items()]
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    table = _table("queue", "priority", "ready", "running", "scheduled", "retrying", "oldest wait", "")
+    for row in rows:
+        waited = words.duration(row["oldest_wait"]) if row["ready"] else "–"
+        numbers = (str(row[name]) for name in ("priority", "ready", "running", "scheduled", "retrying"))
+        table.add_row(row["queue"], *numbers, waited, "paused" if row["paused"] else "")
+    _print(table)
+
+
+@app.command()
+def pause(queue: Queue, as_json: AsJson = False) -> None:
+    """Begin nothing of it any more, on any worker; what runs goes on."""
+    is_new = pausing.pause(queue)
+    _answer(
+        {"queue": queue, "paused": True},
+        as_json,
+        f"{queue} is paused." if is_new else f"{queue} was paused already.",
+    )
+
+
+@app.command()
+def resume(queue: Queue, as_json: AsJson = False) -> None:
+    """Let a paused queue go on."""
+    waited = pausing.resume(queue)
+    text = (
+        f"{queue} was not paused." if waited is None else f"{queue} goes on; {_jobs(waited)} waited for it."
+    )
+    _answer({"queue": queue, "paused": False, "rung": waited or 0}, as_json, text)
+
+
+@app.command()
+def purge(queue: Queue, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Cancel what waits in it. The jobs stay in the ledger, as cancelled; what runs goes on."""
+    waiting = _waiting(queue)
+    if waiting:
+        _ask(yes, f"Cancel {_jobs(waiting)} that {'waits' if waiting == 1 else 'wait'} in {queue}?")
+    dropped = cancelling.purge(queue, "purged by hand")
+    _answer({"queue": queue, "cancelled": dropped}, as_json, f"Cancelled {_jobs(dropped)} of {queue}.")
+
+
+@app.command("failed")
+def failed_(
+    queue: OfQueue = "",
+    name: OfName = "",
+    since: Since = "",
+    grep: Grep = "",
+    limit: Annotated[int, typer.Option(min=1, help="How many to show, the latest first.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Failed jobs, the latest first."""
+    wanted = _wanted(queue=queue, name=name, since=since, grep=grep)
+    rows, total = failed.find(wanted, limit), failed.count(wanted)
+    if as_json:
+        typer.echo(json.dumps({"total": total, "jobs": [_fields(row) for row in rows]}, default=str))
+        return
+    if not rows:
+        typer.echo("No failed jobs." if wanted == Wanted() else "No failed jobs like that.")
+        return
+    table = _table("id", "job", "queue", "attempts", "failed", "error")
+    for row in rows:
+        error = row.error.splitlines()[0] if row.error else ""
+        ended = words.moment(row.finished_at)
+        table.add_row(str(row.pk), row.name, row.queue, str(row.attempt), ended, Text(error))
+    _print(table)
+    typer.echo(f"{len(rows)} of {total}. One in full: longwave queue show ID. Again: longwave queue retry ID")
+
+
+@app.command()
+def show(job_id: Annotated[int, typer.Argument(help="The job's id.")], as_json: AsJson = False) -> None:
+    """One job: its arguments, its life so far, its error; and why it does not run, if it does not."""
+    row = ledger.look(job_id)
+    if row is None:
+        raise NotFound(f"There is no job {job_id}; those that ended are forgotten after a while.")
+    rooms.load()
+    with progress.spinner("Asking the workers…"):
+        why = explaining.why(row, presence.listeners() if row.status == Status.QUEUED else {row.queue: ["-"]})
+    if as_json:
+        typer.echo(json.dumps(_fields(row) | {"traceback": row.traceback, "why": why}, default=str))
+        return
+    table = Table(box=None, show_header=False)
+    for field, value in _fields(row).items():
+        if value not in (None, "", 0, {}):
+            table.add_row(field.replace("_", " "), Text(_readable(value)))
+    _print(table)
+    if row.traceback:
+        typer.echo(f"\n{row.traceback.rstrip()}")
+    if why:
+        typer.echo("\nWhy it does not run:\n" + "\n".join(f"- {sentence}" for sentence in why))
+
+
+@app.command()
+def retry(
+    which: Which,
+    queue: OfQueue = "",
+    name: OfName = "",
+    since: Since = "",
+    grep: Grep = "",
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run failed jobs again."""
+    wanted = _wanted(which, queue=queue, name=name, since=since, grep=grep)
+    if not wanted.ids and (total := failed.count(wanted)):
+        _ask(yes, f"Run {_jobs(total)} again?")
+    done = failed.rerun(wanted)
+    _answer(
+        {"queued": done}, as_json, f"Queued {_jobs(done)} again." if done else "No failed jobs like that."
+    )
+
+
+@app.command()
+def forget(
+    which: Which,
+    queue: OfQueue = "",
+    name: OfName = "",
+    since: Since = "",
+    grep: Grep = "",
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete failed jobs for good."""
+    wanted = _wanted(which, queue=queue, name=name, since=since, grep=grep)
+    if total := failed.count(wanted):
+        _ask(yes, f"Delete {_jobs(total)} for good?")
+    done = failed.forget(wanted)
+    _answer({"deleted": done}, as_json, f"Deleted {_jobs(done)}." if done else "No failed jobs like that.")
+
+
+@app.command()
+def work(
+    queue: Queue,
+    once: Annotated[bool, typer.Option("--once", help="One job, here and now.")] = False,
+) -> None:
+    """Run the job that waits longest in a queue, in this process: to look at it with a debugger, or by print."""
+    if not once:
+        raise InvalidInput(
+            Problem("--once", False, f"is needed; a worker for good is `longwave worker -Q {queue}`")
+        )
+    _check(queue)
+    rooms.load()
+    from longwave.jobs import runner  # brings Celery
+
+    row = Job.objects.filter(queue=queue, status=Status.QUEUED).order_by("pk").first()
+    if row is None:
+        raise NotFound(f"Nothing waits in {queue}.")
+    typer.echo(f"Job {row.pk}: {row.name}")
+    if not runner.execute(row.pk, row.seq):
+        reasons = explaining.why(row, {queue: ["this process"]}) or ["another worker was faster"]
+        typer.echo(f"It was not begun. {' '.join(reasons)}", err=True)
+        raise typer.Exit(1)
+    ended = Job.objects.get(pk=row.pk)
+    typer.echo(f"It is {ended.status}{': ' + ended.error if ended.error else ''}.")
+    raise typer.Exit(1 if ended.status in (Status.FAILURE, Status.RETRY) else 0)
+
+
+# --- what was typed ---------------------------------------------------------------------------------------------------
+
+
+def _wanted(which: list[str] | None = None, **given: str) -> Wanted:
+    since = _moment(given["since"]) if given["since"] else None
+    if given["queue"]:
+        _check(given["queue"])
+    return Wanted(_ids(which), given["queue"], given["name"], since, given["grep"])
+
+
+def _ids(which: list[str] | None) -> tuple[int, ...]:
+    if which is None or which == ["all"]:
+        return ()
+    wrong = [word for word in which if not word.isdecimal()]
+    if wrong:
+        raise InvalidInput(Problem("which", wrong[0], "must be job ids, or the word all"))
+    return tuple(map(int, which))
+
+
+def _moment(text: str) -> datetime:
+    ago = _AGO.fullmatch(text)
+    if ago:
+        return timezone.now() - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidInput(
+            Problem("--since", text, "must be like 30m, 2h, 3d, or 2027-01-31T06:00")
+        ) from None
+    return at if at.tzinfo else timezone.make_aware(at)
+
+
+def _check(queue: str) -> None:
+    if not queues.is_known(queue):
+        names = ", ".join(queues.PRIORITIES)
+        raise InvalidInput(Problem("queue", queue, f"must be one of {names}, or a region such as email.eu"))
+
+
+def _ask(yes: bool, question: str) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise InvalidInput(Problem("--yes", False, f"is needed where nobody can be asked: {question}"))
+    if not typer.confirm(question):
+        raise typer.Exit(1)
+
+
+# --- what is shown ----------------------------------------------------------------------------------------------------
+
+
+def _waiting(queue: str) -> int:
+    _check(queue)
+    status = stats.queue_status().get(queue)
+    return status.ready + status.scheduled + status.retrying if status else 0
+
+
+def _fields(row: Job) -> dict[str, Any]:
+    return {
+        "id": row.pk,
+        "name": row.name,
+        "queue": row.queue,
+        "status": str(row.status),
+        "args": row.args,
+        "attempt": row.attempt,
+        "created_at": row.created_at,
+        "run_at": row.run_at,
+        "started_at": row.started_at,
+        "finished_at": row.finished_at,
+        "serial_key": row.serial_key,
+        "parent_id": row.parent_id,
+        "progress": row.progress,
+        "owner": row.owner,
+        "result": row.result,
+        "reason": row.cancel_reason,
+        "error": row.error,
+    }
+
+
+def _readable(value: object) -> str:
+    if isinstance(value, datetime):
+        return words.moment(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _jobs(number: int) -> str:
+    return "1 job" if number == 1 else f"{number:,} jobs"
+
+
+def _answer(fields: dict[str, Any], as_json: bool, text: str) -> None:
+    typer.echo(json.dumps(fields) if as_json else text)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold")
+    for column in columns:
+        is_number = column in ("priority", "ready", "running", "scheduled", "retrying", "attempts")
+        table.add_column(column, justify="right" if is_number else "left", overflow="fold")
+    return table
+
+
+def _print(table: Table) -> None:
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)

@@ -1,0 +1,172 @@
+"""`longwave status`: queues, workers, senders and campaigns, once or live."""
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from longwave.cli.words import duration
+from longwave.ops import status as overview
+from longwave.ops.status import Overview, QueueLine, WorkerLine
+
+REFRESH = 1.0
+"""Seconds between two looks; each takes about a second more."""
+
+WIDE = 200
+
+
+def status(
+    watch: Annotated[bool, typer.Option("--watch", help="Show it live, until Ctrl-C.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also queues in which nothing is.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON; with --watch a line at every look.")] = False,
+) -> None:
+    """Queues, workers, senders and campaigns as they are now."""
+    try:
+        if as_json:
+            _as_json(watch)
+        elif watch and sys.stdout.isatty():
+            _live(everything)
+        else:
+            console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
+            console.print(_drawn(overview.look(), everything))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _as_json(watch: bool) -> None:
+    typer.echo(json.dumps(asdict(overview.look())))
+    while watch:
+        time.sleep(REFRESH)
+        typer.echo(json.dumps(asdict(overview.look())))
+
+
+def _live(everything: bool) -> None:
+    with Live(_drawn(overview.look(), everything), auto_refresh=False, screen=False) as live:
+        while True:
+            time.sleep(REFRESH)
+            live.update(_drawn(overview.look(), everything), refresh=True)
+
+
+def _drawn(seen: Overview, everything: bool) -> RenderableType:
+    parts: list[RenderableType] = [_queues(seen, everything), Text(), _workers(seen)]
+    if seen.senders:
+        parts += [Text(), _senders(seen)]
+    if seen.campaigns:
+        parts += [Text(), _campaigns(seen)]
+    return Group(*parts)
+
+
+def _queues(seen: Overview, everything: bool) -> RenderableType:
+    shown = [line for line in seen.queues if everything or _is_busy(line)]
+    if not shown:
+        return Text("Queues: nothing waits, nothing runs. --all lists them.", style="dim")
+    table = _table(
+        "Queue",
+        ">ready",
+        ">running",
+        ">scheduled",
+        ">retrying",
+        ">oldest wait",
+        ">per min",
+        ">clear in",
+        ">workers",
+        "",
+    )
+    for line in shown:
+        table.add_row(
+            line.queue,
+            *(f"{number:,}" for number in (line.ready, line.running, line.scheduled, line.retrying)),
+            duration(line.oldest_wait) if line.ready else "–",
+            f"{line.per_minute:,}",
+            _clears(line),
+            "?" if line.workers is None else str(line.workers),
+            _remark(line),
+        )
+    return table
+
+
+def _is_busy(line: QueueLine) -> bool:
+    return bool(line.ready or line.running or line.scheduled or line.retrying or line.is_paused)
+
+
+def _clears(line: QueueLine) -> str:
+    if not line.ready:
+        return "–"
+    return "not yet known" if line.clears_in is None else duration(line.clears_in)
+
+
+def _remark(line: QueueLine) -> Text:
+    if line.is_paused:
+        return Text("paused", style="yellow")
+    return Text("nobody listens", style="red") if line.ready and line.workers == 0 else Text()
+
+
+def _workers(seen: Overview) -> RenderableType:
+    if not seen.broker_answers:
+        return Text("Workers: the broker does not answer, so they cannot be asked.", style="red")
+    if not seen.workers:
+        return Text("Workers: none answers. `longwave up` or `longwave worker` starts one.", style="red")
+    table = _table("Worker", ">pid", "queues", ">at once", ">memory", "runs")
+    for line in seen.workers:
+        table.add_row(
+            line.name,
+            str(line.pid),
+            ", ".join(line.queues) if line.has_answered else Text("does not answer", style="yellow"),
+            str(line.concurrency or "–"),
+            "–" if line.memory_mb is None else f"{line.memory_mb:.0f} MB",
+            _running(line),
+        )
+    return table
+
+
+def _running(line: WorkerLine) -> str:
+    if not line.jobs:
+        return "nothing"
+    first = line.jobs[0]
+    more = f" and {len(line.jobs) - 1} more" if len(line.jobs) > 1 else ""
+    return f"{first['name']} #{first['id']} for {duration(first['seconds'])}{more}"
+
+
+def _senders(seen: Overview) -> RenderableType:
+    table = _table("Sender", ">rate", "status")
+    for line in seen.senders:
+        rate = "unlimited" if line.rate is None else f"{line.rate:g}/s"
+        table.add_row(line.name, rate, _standing(line))
+    return table
+
+
+def _standing(line: overview.SenderLine) -> Text:
+    if line.held_seconds:
+        return Text(f"held for {duration(line.held_seconds)}: {line.held_reason}", style="yellow")
+    if line.reason:
+        return Text(f"{line.status}: {line.reason}", style="red")
+    return Text(line.status)
+
+
+def _campaigns(seen: Overview) -> RenderableType:
+    table = _table(">Campaign", "name", "state", ">done", ">rate", ">left", "reason")
+    for line in seen.campaigns:
+        table.add_row(
+            str(line.id),
+            Text(line.name),
+            line.state,
+            f"{line.settled:,} of {line.recipients:,}",
+            f"{line.rate:g}/s",
+            "–" if line.eta_seconds is None else duration(line.eta_seconds),
+            Text(line.reason),
+        )
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold")
+    for column in columns:
+        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+    return table

@@ -1,0 +1,75 @@
+"""Why a job does not run, in words: each sentence names one thing, and what can be done about it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+from django.utils import timezone
+
+from longwave.jobs import declare, ledger, pausing, waiting
+from longwave.jobs.models import FINISHED, Job, Status
+
+Listeners = Mapping[str, Sequence[str]]
+"""Queue → the workers that listen to it."""
+
+
+def why(row: Job, listeners: Listeners | None) -> list[str]:
+    """What keeps the job from running, the most decisive first; empty when it runs or has ended.
+
+    listeners: None when the workers could not be asked.
+    """
+    now = timezone.now()
+    if row.status in FINISHED:
+        return []
+    if row.status == Status.RUNNING:
+        return list(_stalled(row, now))
+    return [
+        *_not_yet(row, now),
+        *_nobody(row, listeners),
+        *(_in_line(row) if row.status == Status.QUEUED else ()),
+    ]
+
+
+def _stalled(row: Job, now: datetime) -> Iterator[str]:
+    if row.lease_until is not None and row.lease_until < now:
+        late = (now - row.lease_until).total_seconds()
+        yield (
+            f"Its worker ({row.owner}) has not been heard of for {late:.0f} s after its lease: the beat gives it to "
+            "another. Does a beat run? `longwave doctor` says."
+        )
+
+
+def _not_yet(row: Job, now: datetime) -> Iterator[str]:
+    if row.is_waiting:
+        others = ", ".join(map(str, waiting.waits_for(row.pk)[:10]))
+        yield f"It waits until the jobs it comes after have succeeded: {others}."
+    if row.run_at is not None and row.run_at > now and row.status in (Status.SCHEDULED, Status.RETRY):
+        word = (
+            "It failed and is tried again" if row.status == Status.RETRY and row.failures else "It is to run"
+        )
+        yield f"{word} in {(row.run_at - now).total_seconds():.0f} s, at {row.run_at:%Y-%m-%d %H:%M:%S} UTC."
+    if row.queue in pausing.paused():
+        yield f"Queue {row.queue} is paused; `longwave queue resume {row.queue}` lets it go on."
+
+
+def _nobody(row: Job, listeners: Listeners | None) -> Iterator[str]:
+    if declare.get(row.name) is None:
+        yield f"No code here declares {row.name}: it was renamed or removed, or LONGWAVE_MODULES lacks its module."
+    if listeners is None:
+        yield "The broker is away, so no worker hears of it. It is rung for when the broker is back."
+    elif not listeners.get(row.queue):
+        yield f"No worker that answered listens to queue {row.queue}; start one: `longwave worker -Q {row.queue}`."
+
+
+def _in_line(row: Job) -> Iterator[str]:
+    if row.serial_key is not None:
+        before = ledger.earlier(row.serial_key, row.pk).count()
+        if before:
+            yield f"{_jobs(before)} with the serial key {row.serial_key!r} must end first."
+            return
+    ahead = Job.objects.filter(status=Status.QUEUED, queue=row.queue, pk__lt=row.pk).count()
+    if ahead:
+        yield f"{_jobs(ahead)} in queue {row.queue} {'was' if ahead == 1 else 'were'} submitted before it."
+
+
+def _jobs(number: int) -> str:
+    return "1 job" if number == 1 else f"{number:,} jobs"

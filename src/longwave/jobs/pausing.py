@@ -1,0 +1,42 @@
+"""Queues that stand still: nothing of them is begun, what runs goes on, and submitting works as always."""
+
+from longwave.core.errors import InvalidInput, Problem
+from longwave.jobs import ledger, queues, ring
+from longwave.jobs.models import PausedQueue
+
+CHUNK = 1000
+
+
+def pause(queue: str) -> bool:
+    """Begin nothing of this queue any more, from now on, on any worker. False: it was paused. Raises InvalidInput."""
+    _check(queue)
+    return PausedQueue.objects.get_or_create(queue=queue)[1]
+
+
+def resume(queue: str) -> int | None:
+    """Begin again; how many jobs have waited for it, or None when it was not paused. Raises InvalidInput."""
+    _check(queue)
+    deleted, _ = PausedQueue.objects.filter(queue=queue).delete()
+    return _ring(queue) if deleted else None
+
+
+def paused() -> set[str]:
+    """The queues that stand still."""
+    return set(PausedQueue.objects.values_list("queue", flat=True))
+
+
+def _ring(queue: str) -> int:
+    """Ring for all that is queued: the doorbells of a paused queue came to nothing."""
+    total, last = 0, 0
+    while bells := ledger.ready_after(last, CHUNK, queue=queue):
+        last = bells[-1].id
+        ledger.mark_rung([bell.id for bell in bells])
+        ring.ring_all(bells)
+        total += len(bells)
+    return total
+
+
+def _check(queue: str) -> None:
+    if not queues.is_known(queue):
+        names = ", ".join(queues.PRIORITIES)
+        raise InvalidInput(Problem("queue", queue, f"must be one of {names}, or a region such as email.eu"))

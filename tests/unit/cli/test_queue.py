@@ -1,0 +1,132 @@
+"""`longwave queue …` and `longwave status`: what an operator types, and what is said then."""
+
+import json
+from typing import Any
+
+import pytest
+import typer
+from django.db.models.functions import Now
+from typer.testing import CliRunner
+
+from longwave.cli import queue as queue_commands
+from longwave.cli import status as status_command
+from longwave.core.errors import InvalidInput, NotFound
+from longwave.jobs import presence
+from longwave.jobs.models import Job, PausedQueue, Status
+from longwave.ops import status as overview
+
+pytestmark = pytest.mark.usefixtures("sqlite")
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(queue_commands.app, list(arguments))
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.output
+
+
+def a_job(**fields: Any) -> Job:
+    return Job.objects.create(**{"name": "a.b", "queue": "default", **fields})
+
+
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = presence.Answer("w@host", "host", 7, ["default"], 2, 80.0)
+    monkeypatch.setattr(presence, "workers", lambda: {"w@host": answer})
+    monkeypatch.setattr(presence, "listeners", lambda: {"default": ["w@host"]})
+
+
+def test_the_list_shows_what_waits_and_what_is_paused() -> None:
+    a_job()
+    assert run("pause", "default") == "default is paused.\n"
+    assert run("pause", "default") == "default was paused already.\n"
+    line = next(line for line in run("list").splitlines() if line.split()[0] == "default")
+    assert line.split()[:4] == ["default", "0", "1", "0"]
+    assert line.split()[-1] == "paused"
+    shown = {row["queue"]: row for row in json.loads(run("list", "--json"))}
+    assert shown["default"] | {"oldest_wait": 0} == {
+        "queue": "default",
+        "priority": 0,
+        "ready": 1,
+        "running": 0,
+        "scheduled": 0,
+        "retrying": 0,
+        "oldest_wait": 0,
+        "paused": True,
+    }
+
+
+def test_purging_asks_and_what_was_purged_is_cancelled_not_lost() -> None:
+    row = a_job()
+    with pytest.raises(InvalidInput, match=r"--yes.*Cancel 1 job that waits in default\?"):
+        run("purge", "default")
+    assert run("purge", "default", "--yes") == "Cancelled 1 job of default.\n"
+    row.refresh_from_db()
+    assert (row.status, row.cancel_reason) == (Status.CANCELLED, "purged by hand")
+
+
+def test_a_failed_job_is_listed_shown_and_forgotten(workers: None) -> None:
+    row = a_job(status=Status.FAILURE, error="[red]Boom: no luck", traceback="Traceback…", finished_at=Now())
+    assert "[red]Boom: no luck" in run("failed")
+    assert "No failed jobs like that." in run("failed", "--grep", "other")
+    shown = run("show", str(row.pk))
+    assert "[red]Boom" in shown
+    assert "Traceback…" in shown
+    assert json.loads(run("show", str(row.pk), "--json"))["why"] == []
+    assert run("forget", str(row.pk), "--yes") == "Deleted 1 job.\n"
+    assert run("failed") == "No failed jobs.\n"
+
+
+def test_why_is_part_of_what_is_shown(workers: None) -> None:
+    PausedQueue.objects.create(queue="default")
+    assert "Queue default is paused; `longwave queue resume default`" in run("show", str(a_job().pk))
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("retry", "five"), "must be job ids, or the word all"),
+        (("failed", "--since", "yesterday"), "must be like 30m, 2h, 3d"),
+        (("failed", "--queue", "nonsense"), "must be one of campaigns"),
+        (("work", "default"), "--once"),
+    ],
+)
+def test_what_was_typed_wrong_is_named(words: tuple[str, ...], complaint: str) -> None:
+    with pytest.raises(InvalidInput, match=complaint):
+        run(*words)
+
+
+def test_a_job_that_there_is_not_is_named() -> None:
+    with pytest.raises(NotFound, match="There is no job 5"):
+        run("show", "5")
+
+
+def test_the_overview_names_workers_their_jobs_and_queues_nobody_listens_to(workers: None) -> None:
+    a_job(queue="email")
+    a_job(status=Status.RUNNING, owner="host:7:8:abcd", started_at=Now())
+    a_job(status=Status.RUNNING, owner="other:9:9:abcd", started_at=Now())
+    seen = overview.look()
+    assert [(line.name, len(line.jobs), line.has_answered) for line in seen.workers] == [
+        ("w@host", 1, True),
+        ("other:9", 1, False),
+    ]
+    said = CliRunner().invoke(_app(), []).output
+    assert "nobody listens" in next(line for line in said.splitlines() if line.strip().startswith("email"))
+    assert "does not answer" in said
+
+
+def test_the_overview_as_json_is_one_document(workers: None) -> None:
+    shown = json.loads(CliRunner().invoke(_app(), ["--json"]).output)
+    assert set(shown) == {"queues", "workers", "senders", "campaigns", "broker_answers"}
+
+
+def test_a_broker_that_is_away_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "workers", lambda: None)
+    assert "the broker does not answer" in CliRunner().invoke(_app(), []).output
+
+
+def _app() -> Any:
+
+    app = typer.Typer()
+    app.command()(status_command.status)
+    return app
