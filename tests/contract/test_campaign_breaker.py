@@ -65,7 +65,7 @@ def record(campaign: Campaign, rows: list[Pending], *outcomes: Outcome) -> None:
 
 def told() -> list[str]:
     """What the admin is going to read."""
-    return [job.args["fields"]["notice"] for job in Job.objects.filter(name="senders.send_notification")]
+    return [job.args["fields"]["notice"] for job in Job.objects.filter(name="senders.tell_admin")]
 
 
 @pytest.mark.parametrize("on_unknown", ["skip", "resend"])

@@ -11,6 +11,7 @@ from longwave import channels, database
 from longwave.channels.base import Recipient
 from longwave.core.errors import Conflict, InvalidInput
 from longwave.jobs import JobHandle
+from longwave.jobs.declare import AnyJob
 from longwave.senders import senders, tasks
 from longwave.senders.models import Sender, SenderStatus
 
@@ -23,11 +24,16 @@ ADMIN_TEXT = 3500
 
 
 def notify(
-    sender: Sender, address: str, content: Mapping[str, Any], fields: Mapping[str, Any] | None = None
+    sender: Sender,
+    address: str,
+    content: Mapping[str, Any],
+    fields: Mapping[str, Any] | None = None,
+    *,
+    job: AnyJob = tasks.send_notification,
 ) -> JobHandle:
     """Send `content` to one address, ahead of campaigns, as a job on queue `notifications`.
 
-    fields: what its templates may use. Raises InvalidInput for what the provider would refuse, Conflict for a
+    fields: what its templates may use. job: the one that sends it. Raises InvalidInput for what the provider would refuse, Conflict for a
     sender that is broken.
     """
     if sender.status != SenderStatus.ACTIVE:
@@ -38,9 +44,7 @@ def notify(
     problems = problems or channel.preview(parsed, Recipient(address, values), paid=False)
     if problems:
         raise InvalidInput(*problems)
-    return tasks.send_notification.submit(
-        sender_id=sender.id, address=address, content=channel.to_json(parsed), fields=values
-    )
+    return job.submit(sender_id=sender.id, address=address, content=channel.to_json(parsed), fields=values)
 
 
 def notify_text(sender: Sender, address: str, text: str, more: Mapping[str, Any] | None = None) -> JobHandle:
@@ -63,7 +67,8 @@ def notify_admins(sender: Sender, text: str) -> int:
         try:
             with transaction.atomic():
                 # As a field, not as the content: an error text may look like a template.
-                notify(sender, str(chat), plain_text(sender, "{{ notice }}"), {"notice": _short(text)})
+                content, fields = plain_text(sender, "{{ notice }}"), {"notice": _short(text)}
+                notify(sender, str(chat), content, fields, job=tasks.tell_admin)
             told += 1
         except Exception as error:
             if database.is_passing(error):

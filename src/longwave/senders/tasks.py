@@ -18,6 +18,14 @@ def send_notification(
     return sending.send_one(sender_id, address, content, fields, job_context.current())
 
 
+@job("senders.tell_admin", queue="notifications", retries=100, backoff=(2, 10, 60, 300), lease=60)
+def tell_admin(
+    sender_id: int, address: str, content: dict[str, Any], fields: dict[str, Any]
+) -> Again | dict[str, Any]:
+    """The same, tried for hours: what an admin has to know is often that the provider is away."""
+    return sending.send_one(sender_id, address, content, fields, job_context.current())
+
+
 @chore(every=600)
 def forget_idle_limits() -> None:
     """Every chat ever written to has a limit of its own; most are never needed again."""

@@ -332,6 +332,19 @@ def test_admins_are_told_in_so_many_words(sender: Sender, outbox: memory.Outbox)
     assert len(outbox.messages[0].text) == notify.ADMIN_TEXT
 
 
+def test_an_admin_is_told_in_the_end_when_the_provider_is_away_for_long(
+    sender: Sender, outbox: memory.Outbox
+) -> None:
+    notify.notify_admins(sender, "paused: the provider is away")
+    Job.objects.update(failures=20)
+    outbox.script(Retry("connection refused"))
+    job = Job.objects.first()
+    assert job is not None
+    runner.execute(job.id, job.seq)
+    job.refresh_from_db()
+    assert (job.status, job.failures) == (Status.RETRY, 21)
+
+
 def test_telling_admins_never_raises(sender: Sender) -> None:
     senders.mark_broken(sender.id, "Unauthorized")
     assert notify.notify_admins(senders.by_name("shop"), "news") == 0
