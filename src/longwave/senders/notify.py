@@ -33,8 +33,8 @@ def notify(
 ) -> JobHandle:
     """Send `content` to one address, ahead of campaigns, as a job on queue `notifications`.
 
-    fields: what its templates may use. job: the one that sends it. Raises InvalidInput for what the provider would refuse, Conflict for a
-    sender that is broken.
+    fields: what its templates may use. job: the one that sends it. Raises InvalidInput for what the provider would
+    refuse, Conflict for a sender that is broken.
     """
     if sender.status != SenderStatus.ACTIVE:
         raise Conflict(senders.why_broken(sender))
