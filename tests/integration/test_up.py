@@ -21,7 +21,7 @@ OUR_FORMAT = re.compile(r"\| \d{4}-\d\d-\d\dT[\d:.]+Z \[\w+ *\] .+ \[[\w.]+\]")
 SOURCE = Path(__file__).parents[2] / "src"
 
 
-def until(condition: Callable[[], object], *, within: float = 30.0) -> None:
+def until(condition: Callable[[], object], *, within: float = 60.0) -> None:
     deadline = time.monotonic() + within
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
