@@ -24,16 +24,19 @@ from django.core.exceptions import SynchronousOnlyOperation  # noqa: E402
 from django.db import DatabaseError, connection  # noqa: E402
 
 from longwave.core.errors import Conflict, InvalidInput, LongwaveError, NotFound  # noqa: E402
-from longwave.jobs import cancelling, declare, results, rooms, stats, submission  # noqa: E402
+from longwave.jobs import cancelling, declare, results, rooms, stats, submission, timeline  # noqa: E402
 from longwave.jobs.declare import OPTION_PREFIX, AnyJob, Options  # noqa: E402
 from longwave.jobs.models import Job  # noqa: E402
 from longwave.jobs.results import TaskResult, TaskStatus  # noqa: E402
+from longwave.jobs.spans import trace_operation  # noqa: E402
 from longwave.jobs.stats import QueueStatus, WorkerStats  # noqa: E402
+from longwave.jobs.timeline import Moment  # noqa: E402
 from longwave.senders import notify, senders  # noqa: E402
 
 __all__ = [
     "FILE_JOB",
     "LLM_JOB",
+    "Moment",
     "QueueStatus",
     "TaskResult",
     "TaskStatus",
@@ -41,6 +44,7 @@ __all__ = [
     "cancel",
     "get_queue_status",
     "get_task_result",
+    "get_task_timeline",
     "get_worker_stats",
     "purge_queue",
     "submit",
@@ -48,6 +52,7 @@ __all__ = [
     "submit_file_processing",
     "submit_llm_processing",
     "submit_telegram_notification",
+    "trace_operation",
 ]
 
 P = ParamSpec("P")
@@ -161,6 +166,12 @@ def submit_telegram_notification(
 def get_task_result(task_id: int) -> TaskResult:
     """The task as it is now. Raises NotFound: there was none, or it ended long ago and is forgotten."""
     return results.result_of(task_id)
+
+
+@_verb
+def get_task_timeline(task_id: int) -> list[Moment]:
+    """What is known of the task's life, the earliest first, with the spans it recorded. Raises NotFound."""
+    return timeline.timeline_of(task_id)
 
 
 @_verb

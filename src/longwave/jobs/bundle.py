@@ -14,8 +14,20 @@ import structlog
 from django.db import connections
 
 from longwave import database
-from longwave.jobs import declare, endings, heartbeat, job_context, ledger, ring, running, stop, waiting
+from longwave.jobs import (
+    declare,
+    endings,
+    heartbeat,
+    hooks,
+    job_context,
+    ledger,
+    ring,
+    running,
+    stop,
+    waiting,
+)
 from longwave.jobs.declare import Again, AnyJob
+from longwave.jobs.hooks import Outcome
 from longwave.jobs.ledger import Claim
 
 log = structlog.get_logger("longwave.jobs")
@@ -59,12 +71,18 @@ class Bundle:
         context = running.context_of(held, self._until)
         with heartbeat.renewing(context, self._declared.lease):
             outcome = running.call(self._declared, context, held)
-            if isinstance(outcome, BaseException | Again) or declare.json_problem(outcome) is not None:
+            if self._is_special(outcome):
                 endings.record(self._declared, held, outcome)
                 return
             self._ended.append((held, outcome))
             if job_context.now() - began > BRIEF or context.saved is not None:
                 database.persist(self._write_down, give_up_after=endings.RECORD_PATIENCE)
+
+    def _is_special(self, outcome: Any) -> bool:
+        """Whether it is no plain success, or somebody is to be told of it."""
+        if isinstance(outcome, BaseException | Again) or declare.json_problem(outcome) is not None:
+            return True
+        return hooks.wants(self._declared.hooks, Outcome.SUCCESS)
 
     def _look_after(self) -> None:
         """Called every PATIENCE, in another thread than the jobs run in."""

@@ -13,10 +13,12 @@ from difflib import get_close_matches
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from longwave.core.errors import InvalidInput, NotFound, Problem
-from longwave.jobs import queues
+from longwave.jobs import hooks, queues
+from longwave.jobs.hooks import Hooks, Outcome, Subscriber
 
 P = ParamSpec("P")
 R = TypeVar("R")
+S = TypeVar("S", bound=Subscriber)
 
 OPTION_PREFIX = "job_"
 
@@ -74,6 +76,7 @@ class JobType(Generic[P, R]):
     lease: float
     max_crashes: int | None
     signature: inspect.Signature = field(repr=False)
+    hooks: Hooks = field(default_factory=hooks.none, repr=False, compare=False)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(*args, **kwargs)
@@ -100,6 +103,25 @@ class JobType(Generic[P, R]):
         """Insert a job for each mapping of arguments (and `job_…` options), all or none: their ids."""
         ids: list[int] = _submission().submit_many(self, [split(self, values) for values in jobs])
         return ids
+
+    def on_success(self, subscriber: S) -> S:
+        """Call `subscriber(event)` in the worker after each success. A decorator, or called with a function.
+
+        It may be `async def`. One that raises is logged, no more. Who dies before it is called has not called it: what
+        must happen for sure belongs into the job, or into one that is submitted `after` it.
+        """
+        self.hooks[Outcome.SUCCESS].append(subscriber)
+        return subscriber
+
+    def on_failure(self, subscriber: S) -> S:
+        """As `on_success`, after the job was given up for good."""
+        self.hooks[Outcome.FAILURE].append(subscriber)
+        return subscriber
+
+    def on_retry(self, subscriber: S) -> S:
+        """As `on_success`, each time it raised and will be tried again."""
+        self.hooks[Outcome.RETRY].append(subscriber)
+        return subscriber
 
     def check(self, args: Mapping[str, Any]) -> None:
         """Raise InvalidInput when the function cannot be called with these arguments from a JSON column."""
@@ -134,12 +156,16 @@ def job(
     backoff: Sequence[float] = (10, 60, 300),
     lease: float = 30.0,
     max_crashes: int | None = 3,
+    on_success: Sequence[Subscriber] = (),
+    on_failure: Sequence[Subscriber] = (),
+    on_retry: Sequence[Subscriber] = (),
 ) -> Callable[[Callable[P, R]], JobType[P, R]]:
     """Declare a function (plain or `async def`) as a background job called `name`: `room.verb`.
 
     retries: how often it is tried again after raising; backoff: the seconds before each, the last repeated.
     lease: seconds after which it is given to another worker when its own has gone silent.
     max_crashes: after so many dead workers in a row it is failed as poison; None: never.
+    on_success, on_failure, on_retry: who is called with the `JobEvent` then; also decorators of the declared job.
     """
     _check_declaration(name, queue=queue, retries=retries, backoff=backoff, lease=lease)
 
@@ -153,6 +179,11 @@ def job(
             lease=lease,
             max_crashes=max_crashes,
             signature=_signature(name, function),
+            hooks={
+                Outcome.SUCCESS: [*on_success],
+                Outcome.FAILURE: [*on_failure],
+                Outcome.RETRY: [*on_retry],
+            },
         )
         _register(declared)
         return declared

@@ -7,10 +7,12 @@ from typing import Any
 import structlog
 
 from longwave import database
-from longwave.jobs import declare, ledger, retrying, ring, waiting
+from longwave.jobs import declare, hooks, ledger, retrying, ring, waiting
 from longwave.jobs.declare import Again, AnyJob
+from longwave.jobs.hooks import JobEvent, Outcome
 from longwave.jobs.job_context import Cancelled
 from longwave.jobs.ledger import Bell, Claim
+from longwave.jobs.models import Job
 
 log = structlog.get_logger("longwave.jobs")
 
@@ -31,19 +33,21 @@ def record(declared: AnyJob, held: Claim, outcome: Any) -> None:
             if _persist(held, "requeued", lambda: ledger.requeue(held), why=why):
                 ring.ring_all([Bell(held.id, held.seq + 1, held.name, held.queue)])
         case _:
-            _record_result(held, outcome)
+            _record_result(declared, held, outcome)
 
 
-def _record_result(held: Claim, result: Any) -> None:
+def _record_result(declared: AnyJob, held: Claim, result: Any) -> None:
     problem = declare.json_problem(result)
     if problem is None:
         finish = lambda: not waiting.finish_many(held.owner, [(held, result)])  # noqa: E731
         if _persist(held, "succeeded", finish):
             ring_next(held.serial_key)
+            _tell(declared, held, Outcome.SUCCESS, result=result)
         return
     error = f"The job did its work, but what it returned {problem}."
     if _persist(held, "failed", lambda: ledger.fail(held, error, ""), why=error):
         followed(held.id, held.serial_key)
+        _tell(declared, held, Outcome.FAILURE, error=error)
 
 
 def _record_error(declared: AnyJob, held: Claim, error: BaseException) -> None:
@@ -51,9 +55,25 @@ def _record_error(declared: AnyJob, held: Claim, error: BaseException) -> None:
     sentence, traceback = retrying.describe(error)
     if pause is not None:
         retry = lambda: ledger.retry(held, pause, sentence, traceback)  # noqa: E731
-        _persist(held, "will_retry", retry, why=sentence, after=round(pause, 1))
+        if _persist(held, "will_retry", retry, why=sentence, after=round(pause, 1)):
+            _tell(declared, held, Outcome.RETRY, error=sentence, retry_in=pause)
     elif _persist(held, "failed", lambda: ledger.fail(held, sentence, traceback), why=sentence):
         followed(held.id, held.serial_key)
+        _tell(declared, held, Outcome.FAILURE, error=sentence)
+
+
+def _tell(declared: AnyJob, held: Claim | Job, outcome: Outcome, **details: Any) -> None:
+    if hooks.wants(declared.hooks, outcome):
+        about = {name: getattr(held, name) for name in ("id", "name", "queue", "args", "attempt")}
+        hooks.tell(declared.hooks, JobEvent(outcome, **about, **details))
+
+
+def poisoned(row: Job, error: str) -> None:
+    """A job was failed because workers die of it: its subscribers are told here, in the beat."""
+    followed(row.pk, row.serial_key)
+    declared = declare.get(row.name)
+    if declared is not None:
+        _tell(declared, row, Outcome.FAILURE, error=error)
 
 
 def _record_cancelled(held: Claim, write: Callable[[], bool]) -> bool:

@@ -2,13 +2,17 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from longwave.core.errors import LongwaveError
 from longwave.jobs import stop
+
+if TYPE_CHECKING:
+    from longwave.jobs.spans import Span
 
 # Unlike the monotonic clock it counts the time a machine was suspended: a lease runs out in it as well.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -16,6 +20,9 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 MAX_NOTE = 200
 """Characters of a note that are kept."""
+
+MAX_SPANS = 500
+"""Spans that wait to be written down: half a second's, or while the database is away the last ones."""
 
 
 class Cancelled(LongwaveError):
@@ -57,6 +64,7 @@ class JobContext:
     _cancelled: Cancelled | None = field(default=None, repr=False)
     _progress: dict[str, Any] | None = field(default=None, repr=False)
     _written: dict[str, Any] | None = field(default=None, repr=False)
+    _spans: deque["Span"] = field(default_factory=lambda: deque(maxlen=MAX_SPANS), repr=False)
     _saving: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def checkpoint(self, value: Any) -> None:
@@ -111,13 +119,26 @@ class JobContext:
         """The database said that the job shall stop."""
         self._cancelled = self._cancelled or Cancelled(reason)
 
-    def save(self, write: Callable[[dict[str, Any]], object]) -> None:
-        """Have the last progress written, unless it is. One at a time, so that an older never follows a newer one."""
+    def add_span(self, span: "Span") -> None:
+        """Keep what an operation took, until it is written down."""
+        self._spans.append(span)
+
+    def save(
+        self,
+        write_progress: Callable[[dict[str, Any]], object],
+        write_spans: Callable[[list["Span"]], object],
+    ) -> None:
+        """Have written what is new. One at a time, so that an older progress never follows a newer one."""
         with self._saving:
             last = self._progress
             if last is not None and last is not self._written:
-                write(last)
+                write_progress(last)
                 self._written = last
+            if self._spans:
+                spans = list(self._spans)
+                write_spans(spans)
+                for _ in spans:
+                    self._spans.popleft()
 
     def _lease_lost(self) -> LeaseLost:
         return LeaseLost(f"job {self.id} is no longer ours: its lease ran out")
@@ -131,9 +152,14 @@ def current() -> JobContext:
     return _current.get()
 
 
+def running() -> JobContext | None:
+    """The job that is running here; None outside of one."""
+    return _current.get(None)
+
+
 def current_id() -> int | None:
     """The number of the job that is running here; None outside of one."""
-    context = _current.get(None)
+    context = running()
     return None if context is None else context.id
 
 

@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 from longwave import database
 from longwave.jobs.job_context import Cancelled
-from longwave.jobs.models import ACTIVE, FINISHED, Job, PausedQueue, Status
+from longwave.jobs.models import ACTIVE, FINISHED, Job, JobSpan, PausedQueue, Status
 from longwave.jobs.states import JOB
 
 MAX_TRACEBACK = 20_000
@@ -386,15 +386,15 @@ def _orderly() -> dict[str, Any]:
 
 
 def _blame(error: str, traceback: str) -> dict[str, Any]:
-    return {"error": _storable(error)[:MAX_TRACEBACK], "traceback": _storable(traceback)[-MAX_TRACEBACK:]}
+    return {"error": storable(error)[:MAX_TRACEBACK], "traceback": storable(traceback)[-MAX_TRACEBACK:]}
 
 
 def storable_reason(text: str) -> str:
     """A reason as it fits into its column."""
-    return _storable(text)[:MAX_REASON]
+    return storable(text)[:MAX_REASON]
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Without what databases refuse in text: NUL and halves of surrogate pairs."""
     return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
 
@@ -442,7 +442,9 @@ def rerun(ids: Sequence[int]) -> list[Bell]:
 
 def forget_failed(ids: Sequence[int]) -> int:
     """Delete those of the jobs that have failed; how many."""
-    return Job.objects.filter(pk__in=ids, status=Status.FAILURE).delete()[0]
+    forgotten = Job.objects.filter(pk__in=ids, status=Status.FAILURE).delete()[0]
+    JobSpan.objects.filter(~Exists(Job.objects.filter(pk=OuterRef("job_id"))), job_id__in=ids).delete()
+    return forgotten
 
 
 def give_back(row: Job, *, is_dead: bool) -> bool:
@@ -531,5 +533,6 @@ def delete_finished(age: timedelta, limit: int, statuses: Sequence[Status] = FIN
     old = Job.objects.filter(status__in=statuses, finished_at__lt=Now() - age)
     ids = list(old.values_list("pk", flat=True)[:limit])
     if ids:
+        JobSpan.objects.filter(job_id__in=ids)._raw_delete("default")
         Job.objects.filter(pk__in=ids)._raw_delete("default")
     return len(ids)

@@ -100,6 +100,20 @@ class Wait(models.Model):
         indexes = [models.Index(fields=["job_id"], name="lw_wait_job")]
 
 
+class JobSpan(models.Model):
+    """What a job spent time on. It goes with the job."""
+
+    job_id = models.BigIntegerField(db_index=True)
+    name = models.CharField(max_length=100)
+    component = models.CharField(max_length=100)
+    started_at = models.DateTimeField()
+    duration_ms = models.FloatField()
+    error = models.CharField(max_length=255)
+
+    class Meta:
+        db_table = "longwave_job_span"
+
+
 class Epoch(models.Model):
     """How the ledger last marked its broker. A broker without the mark has lost its messages."""
 

@@ -81,7 +81,7 @@ def _return(rows: list[Job], *, is_dead: bool) -> int:
             if ledger.poison(row, error, is_dead=is_dead):
                 returned += 1
                 log.error("job_poisonous", job=row.pk, job_name=row.name, crashes=crashes)
-                endings.followed(row.pk, row.serial_key)
+                endings.poisoned(row, error)
         elif ledger.give_back(row, is_dead=is_dead):
             returned += 1
             log.warning("job_returned", job=row.pk, job_name=row.name, crashes=crashes, owner=row.owner)

@@ -34,6 +34,21 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='JobSpan',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('job_id', models.BigIntegerField(db_index=True)),
+                ('name', models.CharField(max_length=100)),
+                ('component', models.CharField(max_length=100)),
+                ('started_at', models.DateTimeField()),
+                ('duration_ms', models.FloatField()),
+                ('error', models.CharField(max_length=255)),
+            ],
+            options={
+                'db_table': 'longwave_job_span',
+            },
+        ),
+        migrations.CreateModel(
             name='Wait',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
