@@ -63,6 +63,23 @@ def configure(level: str, style: Literal["console", "json"], stream: TextIO | No
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
+def hand_on() -> None:
+    """Give structlog's records to the standard library's loggers, each as one masked line.
+
+    For a process whose logging is somebody else's, a bot's: its handlers and levels decide what is shown where.
+    """
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.contextvars.merge_contextvars,
+            *_renderers("console", colors=False),
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+
+
 def say_at_once(name: str, text: str) -> None:
     """A line of logger `name` in the log's format, written round every buffer and lock.
 
