@@ -55,6 +55,13 @@ COMMANDS = {
     "return-work": Entry(
         "longwave.cli.system:return_work", "Free what dead processes held.", CARE, hidden=True
     ),
+    "check-modules": Entry(
+        "longwave.cli.system:check_modules",
+        "Import the modules of LONGWAVE_MODULES.",
+        CARE,
+        "django",
+        hidden=True,
+    ),
     "version": Entry("longwave.cli.system:version", "Print the version.", CARE, "nothing"),
 }
 

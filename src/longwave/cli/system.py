@@ -113,6 +113,13 @@ def return_work(pids: list[int]) -> None:
         typer.echo(f"{returned} jobs and batches of dead workers go to others.")
 
 
+def check_modules() -> None:
+    """Import the modules of LONGWAVE_MODULES, and say what is wrong with the first that cannot be."""
+    from longwave.jobs import rooms
+
+    rooms.load()
+
+
 def version() -> None:
     """Print the version."""
     from longwave import __version__

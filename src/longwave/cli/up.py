@@ -60,12 +60,17 @@ def up(
             children=children,
             run_folder=current.home / "run",
             output=output,
-            setup=[Child("migrate", _longwave("migrate"))],
+            setup=[Child("migrate", _longwave("migrate")), *_checks(current)],
             return_work=lambda pids: _longwave("return-work", *map(str, pids)),
             on_ready=partial(_tell, current, output, web=web),
         ).run()
         output.say("stopped" if code == 0 else "stopped at once")
     raise typer.Exit(code)
+
+
+def _checks(current: Config) -> list[Child]:
+    """What is tried once before anything starts: what fails there would fail in every process, again and again."""
+    return [Child("modules", _longwave("check-modules"))] if current.modules else []
 
 
 def lock_file(current: Config) -> Path:
