@@ -255,11 +255,17 @@ class Stack:
         """The broker dies, and an empty one comes in its place. The embedded one is replaced by `longwave up`."""
         if self.broker is not None:
             self.broker.stop()
+            until(self._have_lost_the_broker, 10, self.logs)
             self.broker.start()
             return
         dead = self.child("broker")
         os.kill(dead, signal.SIGKILL)
         until(lambda: self.child("broker") != dead and embedded.ping(self._broker_socket()), 10, self.logs)
+
+    def _have_lost_the_broker(self) -> bool:
+        """Whether every worker has noticed."""
+        said = [path.read_text(errors="replace") for path in self.home.glob("worker-*.log")]
+        return all("Connection to broker lost" in log for log in said)
 
     def child(self, name: str) -> int:
         """The pid of one child of `longwave up`."""

@@ -16,6 +16,7 @@ from longwave import config, logs
 from longwave.celery import app
 from longwave.jobs import coroutines, declare, rooms, runner, stop
 from longwave.jobs.declare import AnyJob
+from longwave.jobs.queues import is_redis
 
 LOOK_EVERY = 0.5
 
@@ -28,6 +29,8 @@ def prepare() -> None:
     rooms.load()
     for declared in declare.declared():
         _as_task(declared)
+    if is_redis(app.conf.broker_url):
+        _outlive_a_lost_redis()
 
 
 def start(queues: list[str], *, concurrency: int, pool: str, name: str, loglevel: str) -> int:
@@ -62,6 +65,35 @@ def _as_task(declared: AnyJob) -> None:
         runner.perform(declared.name, pairs)
 
     app.task(task, name=declared.name, shared=False, lazy=False)
+
+
+def _outlive_a_lost_redis() -> None:
+    """Let a worker come back to a Redis that was away while jobs ran.
+
+    Celery takes a lost connection apart and closes it afterwards; kombu then wants to give back through it what is not
+    acknowledged, and to acknowledge a job that ends later. It finds no address to connect to, and its AttributeError
+    ends the worker. What the broker does not learn, the ledger knows.
+    """
+    from kombu.transport.redis import Channel, QoS
+
+    class PatientQoS(QoS):
+        def ack(self, delivery_tag: str) -> None:
+            if self._is_connected():
+                super().ack(delivery_tag)  # type: ignore[no-untyped-call]
+
+        def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+            if self._is_connected():
+                super().reject(delivery_tag, requeue)  # type: ignore[no-untyped-call]
+
+        def restore_unacked(self, client: Any = None) -> None:
+            if self._is_connected():
+                super().restore_unacked(client)  # type: ignore[no-untyped-call]
+
+        def _is_connected(self) -> bool:
+            connection = self.channel.connection
+            return connection is not None and connection.client is not None
+
+    Channel.QoS = PatientQoS
 
 
 def _keep_our_logging(loglevel: int, **_: Any) -> None:
