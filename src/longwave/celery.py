@@ -88,7 +88,7 @@ def _prepare_worker(**_: object) -> None:
 
     longwave.setup()
     # Not at the top: models may only be imported after setup, and whoever just submits needs none of it.
-    from longwave.jobs import worker
+    from longwave.jobs import answering, worker  # noqa: F401 - importing the first teaches the worker to answer
 
     worker.prepare()
 

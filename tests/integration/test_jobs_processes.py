@@ -1,5 +1,6 @@
 """Real workers and a real beat, killed at random: every job ends exactly once in the ledger."""
 
+import json
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -93,6 +95,13 @@ class House:
         """Run `code`, which submits jobs, in a process of the house."""
         head = "import longwave; longwave.setup(); from room import tasks;"
         subprocess.run([sys.executable, "-c", head + code], env=self.environ, check=True, timeout=60)
+
+    def ask(self, what: str) -> Any:
+        """What an expression of the package's own says in a process of the house."""
+        head = "import json, longwave; longwave.setup(); from dataclasses import asdict;"
+        code = f"{head} from longwave.jobs import presence; print(json.dumps({what}, default=asdict))"
+        asked = [sys.executable, "-c", code]
+        return json.loads(subprocess.run(asked, env=self.environ, check=True, capture_output=True).stdout)
 
     def end(self) -> None:
         for process in self.processes:
@@ -205,3 +214,13 @@ def test_a_flushed_broker_loses_no_job(house: House) -> None:
     until(lambda: count(Status.SUCCESS) == 150, house)
     assert Counter(house.traces.read_text().split()).most_common(1)[0][1] == 1
     assert worker.poll() is None
+
+
+def test_a_worker_says_who_it_is(house: House) -> None:
+    worker = house.start("worker(queues='default,email', concurrency=2)")
+    until(lambda: bool(house.ask("presence.workers()")), house)
+    ((name, answer),) = house.ask("presence.workers()").items()
+    assert (answer["name"], answer["pid"], answer["queues"]) == (name, worker.pid, ["default", "email"])
+    assert answer["concurrency"] == 2
+    assert answer["memory_mb"] > 10
+    assert house.ask("presence.listeners()") == {"default": [name], "email": [name]}

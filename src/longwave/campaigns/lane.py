@@ -26,7 +26,7 @@ from longwave.campaigns.control import Control, Halt
 from longwave.campaigns.models import Campaign
 from longwave.campaigns.recording import FLUSH, LEASE, OUTAGE, Records
 from longwave.campaigns.settling import STOPPED, Pending, release, settle
-from longwave.channels.base import LEAVING, Connection, Message, Recipient, TemplateError
+from longwave.channels.base import LEAVING, Connection, Message, Recipient, TemplateError, TooLate
 from longwave.core import slots
 from longwave.core.outcomes import Outcome, Rejected, SenderBroken, Sent, Throttled, Unknown
 from longwave.jobs import job_context
@@ -344,10 +344,16 @@ class Lane:
         return IN_FLIGHT if self._paced else IN_FLIGHT_UNPACED
 
     def _note_lateness(self, row: Pending, slot: float) -> None:
-        """A request of this slot leaves now: how much later the schedule must go on because of it."""
+        """A request of this slot leaves now: how much later the schedule must go on because of it.
+
+        Raises TooLate when it must not leave any more: the second that it would be part of is full.
+        """
         self._leaving.discard(row.id)
         self._room.set()
-        owed = slots.debt(round((monotonic() - slot) * 1e6), self._tolerance_us)
+        late_us = round((monotonic() - slot) * 1e6)
+        if late_us > slots.MAX_LATE_US:
+            raise TooLate
+        owed = slots.debt(late_us, self._tolerance_us)
         if owed:
             if self._late is None:
                 self._loop.call_later(DEBT_DELAY, self._pay_debt)
@@ -379,6 +385,9 @@ class Lane:
                 outcome = await self._upload(message, recipient)
             else:
                 outcome = await self._work.connection.send(message, message.render(recipient))
+        except TooLate:
+            self._records.settled.append(release(row))
+            return
         except TemplateError as error:
             outcome = Rejected(str(error))
         except asyncio.CancelledError:

@@ -1,8 +1,6 @@
 """Who is there to work: the workers that answer over the broker, or else those whose jobs are running."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 
@@ -12,8 +10,9 @@ from longwave.jobs.models import Job, Status
 
 log = structlog.get_logger("longwave.jobs")
 
-PATIENCE = 0.5
-"""Seconds that workers have to answer. All of them are used: nobody knows how many will."""
+PATIENCE = 1.0
+"""Seconds that workers have to answer: on Redis they look for questions about twice a second. All of them are used:
+nobody knows how many will answer."""
 
 
 def count_workers() -> int:
@@ -23,7 +22,7 @@ def count_workers() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a worker says of itself. memory_mb: the most that its main process has had."""
+    """What a worker says of itself. memory_mb: of all its processes; shared pages count in each."""
 
     name: str
     host: str
@@ -35,56 +34,30 @@ class Answer:
 
 def workers() -> dict[str, Answer] | None:
     """The workers that answer, by name; None when the broker cannot be asked. It takes a second."""
-    served = _asked("active_queues")
-    if served is None:
+    try:
+        broker.depth("default")  # quick to give up, which Celery's own question is not
+        answers = app.control.broadcast("longwave_worker", reply=True, timeout=PATIENCE)
+    except Exception as error:  # whatever this broker's driver raises
+        log.debug("workers_not_asked", why=str(error))
         return None
-    known = _asked("stats") or {}
-    return {name: _answer(name, queues, known.get(name, {})) for name, queues in sorted(served.items())}
+    told = {name: values for answer in answers or () for name, values in answer.items()}
+    return {name: Answer(name=name, **values) for name, values in sorted(told.items()) if "pid" in values}
 
 
 def listeners() -> dict[str, list[str]] | None:
     """Queue → the workers that answer and listen to it; None when the broker cannot be asked."""
-    served = _asked("active_queues")
-    if served is None:
+    answers = workers()
+    if answers is None:
         return None
     found: dict[str, list[str]] = {}
-    for worker, queues in sorted(served.items()):
-        for queue in queues:
-            found.setdefault(queue["name"], []).append(worker)
+    for answer in answers.values():
+        for queue in answer.queues:
+            found.setdefault(queue, []).append(answer.name)
     return found
 
 
-def _asked(what: str) -> dict[str, Any] | None:
-    try:
-        broker.depth("default")  # quick to give up, which Celery's own question is not
-        inspect = app.control.inspect(timeout=PATIENCE)
-        answers: dict[str, Any] = getattr(inspect, what)() or {}
-    except Exception as error:  # whatever this broker's driver raises
-        log.debug("workers_not_asked", why=str(error))
-        return None
-    return answers
-
-
-def _answer(name: str, queues: Sequence[Mapping[str, Any]], known: Mapping[str, Any]) -> Answer:
-    peak = known.get("rusage", {}).get("maxrss") if isinstance(known.get("rusage"), dict) else None
-    return Answer(
-        name=name,
-        host=name.partition("@")[2],
-        pid=int(known.get("pid", 0)),
-        queues=sorted(queue["name"] for queue in queues),
-        concurrency=known.get("pool", {}).get("max-concurrency"),
-        memory_mb=None if peak is None else round(peak / 1024, 1),
-    )
-
-
 def _answering() -> list[str]:
-    try:
-        broker.depth("default")  # quick to give up, which Celery's own question is not
-        answers = app.control.ping(timeout=PATIENCE)
-    except Exception as error:  # whatever this broker's driver raises
-        log.debug("workers_not_asked", why=str(error))
-        return []
-    return [name for answer in answers for name in answer]
+    return list(workers() or ())
 
 
 def _busy() -> set[str]:

@@ -28,8 +28,6 @@ CLOCK_TOLERANCE = 1.0
 WEBHOOK_ERROR_AGE = 3600.0
 """Seconds after which an error of Telegram's at our webhook is history."""
 
-PING_WITHIN = 1.0
-
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -187,11 +185,10 @@ def _broker(current: Config, pid: int | None) -> Iterator[Finding]:
 def _workers(current: Config, pid: int | None) -> Iterator[Finding]:
     if current.is_embedded and pid is None:
         return  # the broker's finding says it already
-    from longwave.celery import app
+    from longwave.jobs import presence  # brings Celery
 
-    try:
-        answers = app.control.inspect(timeout=PING_WITHIN).active_queues() or {}
-    except Exception:  # whatever this broker's driver raises: the broker's finding names it
+    answers = presence.workers()
+    if answers is None:
         yield Finding("workers", "fail", "cannot be asked: the broker does not answer", "see `broker`")
         return
     names = sorted(answers)
@@ -199,8 +196,8 @@ def _workers(current: Config, pid: int | None) -> Iterator[Finding]:
         yield Finding("workers", "ok", f"{len(names)} answer: {', '.join(names)}")
     else:
         remedy = "start one with `longwave worker`; busy ones may need longer to answer"
-        yield Finding("workers", "warn", f"none answers within {PING_WITHIN:g} s", remedy)
-    yield from _regions({queue["name"] for queues in answers.values() for queue in queues})
+        yield Finding("workers", "warn", f"none answers within {presence.PATIENCE:g} s", remedy)
+    yield from _regions({queue for answer in answers.values() for queue in answer.queues})
 
 
 def _regions(served: set[str]) -> Iterator[Finding]:

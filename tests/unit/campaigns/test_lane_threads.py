@@ -15,7 +15,7 @@ from longwave.campaigns.lane import Lane, Work
 from longwave.campaigns.models import Campaign, Delivery
 from longwave.campaigns.settling import Pending
 from longwave.campaigns.turn import compile_message
-from longwave.channels.base import Connection, Message
+from longwave.channels.base import LEAVING, Connection, Message
 from longwave.channels.memory import channel
 from longwave.contacts.models import Contact
 from longwave.core.outcomes import Outcome
@@ -127,3 +127,38 @@ def test_while_no_connection_opens_few_requests_wait_to_leave_together() -> None
     asyncio.run(scenario())
 
     assert 1 <= len(waiting) <= 12
+
+
+def test_a_send_whose_connection_opened_too_late_takes_a_new_slot() -> None:
+    campaign = a_campaign(3)
+    Sender.objects.update(rate=50)
+    box = channel.outbox("late")
+
+    class SlowToOpen(channel.MemoryConnection):
+        opened = 0
+
+        async def send(self, message: Message, request: bytes) -> Outcome:
+            self.opened += 1
+            if self.opened == 1:
+                await asyncio.sleep(0.4)
+            leave = LEAVING.get()
+            assert leave is not None
+            leave()
+            return await super().send(message, request)
+
+    connection = SlowToOpen(box)
+
+    async def scenario() -> None:
+        lane = await a_lane(campaign, connection=connection)
+        lane._proven = True
+        await lane.run()
+
+    asyncio.run(scenario())
+    assert sorted(Delivery.objects.values_list("state", "attempt")) == [
+        ("pending", 1),
+        ("sent", 1),
+        ("sent", 1),
+    ]
+    assert len(box.messages) == 2
+    asyncio.run(scenario())
+    assert set(Delivery.objects.values_list("state", flat=True)) == {"sent"}

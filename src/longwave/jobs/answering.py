@@ -1,0 +1,32 @@
+"""What a worker answers when it is asked who it is (`presence.workers`)."""
+
+import os
+import socket
+from typing import Any
+
+import psutil
+from celery.worker.control import inspect_command
+
+
+@inspect_command(name="longwave_worker")  # type: ignore[untyped-decorator]
+def describe(state: Any, **_: Any) -> dict[str, Any]:
+    """Its process, its queues and what it needs, all children included."""
+    consumer = state.consumer.task_consumer  # None while the broker is away
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "queues": sorted(queue.name for queue in consumer.queues) if consumer else [],
+        "concurrency": state.consumer.pool.num_processes,
+        "memory_mb": _memory_mb(),
+    }
+
+
+def _memory_mb() -> float:
+    me = psutil.Process()
+    used = 0
+    for process in [me, *me.children(recursive=True)]:
+        try:
+            used += process.memory_info().rss
+        except psutil.Error:
+            continue  # it has just ended
+    return round(used / 1024**2, 1)
