@@ -242,6 +242,18 @@ def test_a_look_tells_a_running_job_that_it_is_cancelled(database: str) -> None:
         context.progress(2)
 
 
+def test_a_progress_that_no_database_takes_is_refused_or_mended(database: str) -> None:
+    context = running_context()
+    for wrong in (float("nan"), float("inf"), "half", None):
+        with pytest.raises(InvalidInput, match="done = "):
+            context.progress(wrong)  # type: ignore[arg-type]
+    context.progress(1, 2, "a\0b\ud800" + "c" * 500)
+    watch._look(context)
+    stored = row(context.id).progress
+    assert stored["note"].startswith("a\ufffdb?c")
+    assert len(stored["note"]) == job_context.MAX_NOTE
+
+
 def test_progress_without_the_lease_changes_nothing_and_says_so(database: str) -> None:
     context = running_context()
     context.progress(1)

@@ -1,16 +1,13 @@
-"""Subscribers to what becomes of jobs: those of one job, and those of every job (metrics, logs)."""
+"""Subscribers to what becomes of jobs: those of one job, and those of every job (metrics, logs).
+
+Nothing heavy is imported here, as a module full of jobs imports this.
+"""
 
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
-
-import structlog
-
-from longwave.jobs import coroutines
-
-log = structlog.get_logger("longwave.jobs")
 
 
 class Outcome(StrEnum):
@@ -61,9 +58,22 @@ def tell(own: Hooks, event: JobEvent) -> None:
     """Call the subscribers, one after another. One that raises is logged; the job's outcome stays what it is."""
     for subscriber in (*EVERY[event.outcome], *own[event.outcome]):
         try:
-            answer = subscriber(event)
-            if inspect.iscoroutine(answer):
-                coroutines.run(answer)
+            _call(subscriber, event)
         except (Exception, SystemExit):
-            hook = getattr(subscriber, "__qualname__", repr(subscriber))
-            log.exception("hook_failed", hook=hook, job=event.id, job_name=event.name, outcome=event.outcome)
+            _log_failure(subscriber, event)
+
+
+def _call(subscriber: Subscriber, event: JobEvent) -> None:
+    answer = subscriber(event)
+    if inspect.iscoroutine(answer):
+        from longwave.jobs import coroutines
+
+        coroutines.run(answer)
+
+
+def _log_failure(subscriber: Subscriber, event: JobEvent) -> None:
+    import structlog
+
+    hook = getattr(subscriber, "__qualname__", repr(subscriber))
+    log = structlog.get_logger("longwave.jobs")
+    log.exception("hook_failed", hook=hook, job=event.id, job_name=event.name, outcome=event.outcome)

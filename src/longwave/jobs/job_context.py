@@ -1,5 +1,6 @@
 """What a running job may know about itself: `job_context.current()`."""
 
+import math
 import threading
 import time
 from collections import deque
@@ -8,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from longwave.core.errors import LongwaveError
+from longwave.core.errors import InvalidInput, LongwaveError, Problem
 from longwave.jobs import stop
 
 if TYPE_CHECKING:
@@ -86,9 +87,10 @@ class JobContext:
         """Say how far the job is: `done` of `total`. Readers see it within a second, and the last one at the end.
 
         It costs nothing: another thread writes it down, twice a second at most. So call it as often as you like, from
-        coroutines too. Raises Cancelled and LeaseLost, a moment after they came true.
+        coroutines too. Raises Cancelled and LeaseLost, a moment after they came true, and InvalidInput for what is
+        no number.
         """
-        self._progress = {"done": done, "total": total, "note": note[:MAX_NOTE]}
+        self._progress = _progress(done, total, note)
         if self._cancelled is not None:
             raise self._cancelled
         if self.lost():
@@ -142,6 +144,15 @@ class JobContext:
 
     def _lease_lost(self) -> LeaseLost:
         return LeaseLost(f"job {self.id} is no longer ours: its lease ran out")
+
+
+def _progress(done: float, total: float | None, note: str) -> dict[str, Any]:
+    for name, value in (("done", done), ("total", 0 if total is None else total)):
+        if not (isinstance(value, int | float) and math.isfinite(value)):
+            raise InvalidInput(Problem(name, value, "must be a number"))
+    # Without what databases refuse: NUL, and halves of surrogate pairs.
+    text = str(note).encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
+    return {"done": done, "total": total, "note": text[:MAX_NOTE]}
 
 
 _current: ContextVar[JobContext] = ContextVar("longwave_job")

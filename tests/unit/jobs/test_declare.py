@@ -1,5 +1,8 @@
 """What may be declared and submitted, and what is refused with words that help."""
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +20,14 @@ def example(first: int, *, second: str = "x") -> int:
 
 def test_a_declared_job_is_still_a_function() -> None:
     assert example(3, second="y") == 3
+
+
+def test_a_module_full_of_jobs_is_cheap_to_import() -> None:
+    code = (
+        "import longwave.jobs, sys; print(*{'django', 'celery', 'asyncio', 'structlog'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_a_job_is_found_by_name_and_a_wrong_name_gets_close_ones() -> None:
