@@ -6,8 +6,8 @@ Every scenario has a process, a data folder and a database of its own, and leave
 says what each measures and how to install the peers it compares with.
 """
 
-from broadcasting.scenarios import IDLE, NOT_IN_QUICK, SCENARIOS
+from broadcasting.scenarios import NOT_IN_QUICK, SCENARIOS, TOGETHER
 from harness import Harness
 
 if __name__ == "__main__":
-    Harness(__file__, SCENARIOS, left_out=NOT_IN_QUICK, idle=IDLE).main(__doc__)
+    Harness(__file__, SCENARIOS, left_out=NOT_IN_QUICK, together=TOGETHER).main(__doc__)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,8 +18,11 @@ Scenario = Callable[[bool], list[Result]]
 
 
 class Harness:
-    """Runs scenarios by their names. left_out: not in the quick run. idle: those of it that wait more than they work;
-    to save time, the quick run has them side by side."""
+    """Runs scenarios by their names.
+
+    left_out: not in the quick run. together: what the quick run has side by side, to save time: those that wait more
+    than they work, or that are judged by a ratio.
+    """
 
     def __init__(
         self,
@@ -27,12 +30,12 @@ class Harness:
         scenarios: Mapping[str, Scenario],
         *,
         left_out: Collection[str] = (),
-        idle: Collection[str] = (),
+        together: Sequence[Collection[str]] = (),
     ) -> None:
         self._script = script
         self._scenarios = scenarios
         self._left_out = left_out
-        self._idle = idle
+        self._together = together
 
     def main(self, description: str | None) -> None:
         """The command line: run scenarios one after another and print what they found."""
@@ -80,8 +83,12 @@ class Harness:
         return results
 
     def _groups(self, names: list[str], quick: bool) -> list[list[str]]:
-        idle = [name for name in names if quick and name in self._idle]
-        return [group for group in (idle, *([name] for name in names if name not in idle)) if group]
+        """Each scenario by itself, in the quick run with those it goes together with; in order."""
+        groups: dict[object, list[str]] = {}
+        for name in names:
+            partners = next((group for group in self._together if quick and name in group), name)
+            groups.setdefault(partners, []).append(name)
+        return list(groups.values())
 
     def _side_by_side(self, names: list[str], quick: bool) -> list[Result]:
         options = ["--quick"] if quick else []

@@ -272,5 +272,5 @@ SCENARIOS: Mapping[str, Scenario] = {
 }
 
 NOT_IN_QUICK = frozenset({"paced_30_1_workers", "paced_30_4_workers", "interactive_at_1000"})
-IDLE = frozenset({"paced_30_2_workers", "interactive_at_30"})
-"""They wait more than they work: to save time, the quick run has them side by side."""
+TOGETHER = (("paced_30_2_workers", "interactive_at_30"), ("latency_50ms", "million"))
+"""The first two wait more than they work. Of the others, one is judged against peers, the other by its memory."""

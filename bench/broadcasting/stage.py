@@ -132,7 +132,7 @@ class Stage:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        self._things.callback(stop, process)
+        self._things.callback(kill, process)
         return process
 
     def logs(self) -> str:
@@ -253,6 +253,13 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def kill(process: "subprocess.Popen[bytes]") -> None:
+    """End a process and its family at once: nothing of it is needed any more."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _own_environment(home: Path, database_url: str | None, modules: str) -> None:
