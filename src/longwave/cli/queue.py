@@ -18,6 +18,7 @@ from longwave.core.errors import InvalidInput, NotFound, Problem
 from longwave.jobs import cancelling, explaining, failed, ledger, pausing, presence, queues, rooms, stats
 from longwave.jobs.failed import Wanted
 from longwave.jobs.models import Job, Status
+from longwave.ops import drift as differences
 
 app = typer.Typer(no_args_is_help=True, help="Queues and the jobs in them.")
 
@@ -198,6 +199,24 @@ def work(
     ended = Job.objects.get(pk=row.pk)
     typer.echo(f"It is {ended.status}{': ' + ended.error if ended.error else ''}.")
     raise typer.Exit(1 if ended.status in (Status.FAILURE, Status.RETRY) else 0)
+
+
+@app.command()
+def drift(as_json: AsJson = False) -> None:
+    """What the ledger, the broker and the workers do not agree about. Exit code 1 when something is wrong."""
+    rooms.load()
+    with progress.spinner("Asking the workers…"):
+        found = differences.find()
+    if as_json:
+        typer.echo(json.dumps([asdict(one) for one in found]))
+    elif not found:
+        typer.echo("Ledger, broker and workers agree.")
+    else:
+        table = _table("what", "queue", "jobs", "then")
+        for one in found:
+            table.add_row(one.what, one.queue, str(one.count or ""), one.remedy)
+        _print(table)
+    raise typer.Exit(any(not one.is_harmless for one in found))
 
 
 # --- what was typed ---------------------------------------------------------------------------------------------------

@@ -1,17 +1,20 @@
 """`longwave queue …` and `longwave status`: what an operator types, and what is said then."""
 
 import json
+import socket
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import typer
 from django.db.models.functions import Now
+from django.utils import timezone
 from typer.testing import CliRunner
 
 from longwave.cli import queue as queue_commands
 from longwave.cli import status as status_command
 from longwave.core.errors import InvalidInput, NotFound
-from longwave.jobs import presence
+from longwave.jobs import broker, presence
 from longwave.jobs.models import Job, PausedQueue, Status
 from longwave.ops import status as overview
 
@@ -130,3 +133,36 @@ def _app() -> Any:
     app = typer.Typer()
     app.command()(status_command.status)
     return app
+
+
+def test_what_agrees_is_said_and_what_does_not_is_named(
+    workers: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker, "depth", lambda queue: 0)
+    assert run("drift") == "Ledger, broker and workers agree.\n"
+    long_ago = timezone.now() - timedelta(minutes=5)
+    a_job(rung_at=long_ago)
+    a_job(queue="email")
+    a_job(status=Status.RUNNING, owner="elsewhere:7:8:x", lease_until=long_ago)
+    a_job(
+        status=Status.RUNNING,
+        owner=f"{socket.gethostname()}:999999999:8:x",
+        lease_until=timezone.now() + timedelta(hours=1),
+    )
+    found = {(one["what"], one["queue"]) for one in json.loads(run("drift", "--json"))}
+    assert found == {
+        ("jobs wait, and the broker has no message for them", "default"),
+        ("jobs wait, and no worker that answered listens", "email"),
+        ("jobs run without a lease", "default"),
+        ("jobs run in worker 999999999, which is gone", "default"),
+        ("nothing here declares a.b", "default"),
+        ("nothing here declares a.b", "email"),
+    }
+
+
+def test_messages_that_nothing_waits_for_are_harmless(workers: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    PausedQueue.objects.create(queue="default")
+    monkeypatch.setattr(broker, "depth", lambda queue: 3)
+    result = CliRunner().invoke(queue_commands.app, ["drift"])
+    assert "more messages than jobs" in result.output
+    assert result.exit_code == 0
