@@ -135,6 +135,28 @@ def test_many_stages_are_released_in_chunks(
     assert sorted(rung) == [(child, 2) for child in children]
 
 
+def test_a_wide_fan_is_released_by_the_chore_in_turns(
+    database: str, rung: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("CHUNK", 4), ("AT_ONCE", 2), ("PER_TURN", 1)):
+        monkeypatch.setattr(waiting, name, value)
+    parent, failing = submit(), submit(plan="raise")
+    children = stage.submit_many([{"job_after": [parent]} for _ in range(13)])
+    grandchildren = stage.submit_many([{"job_after": [child], "plan": "x"} for child in children[:3]])
+    rung.clear()
+    runner.execute(parent, 1)
+    assert len(rung) == 8
+    assert [waiting.settle() for _ in range(3)] == [1, 1, 0]
+    assert sorted(rung) == [(child, 2) for child in children]
+    cancelled = [submit(failing) for _ in range(13)]
+    behind = [submit(job_id) for job_id in cancelled]
+    runner.execute(failing, 1)
+    while waiting.settle():
+        pass
+    assert {row(job_id).status for job_id in [*cancelled, *behind]} == {Status.CANCELLED}
+    assert {row(job_id).status for job_id in grandchildren} == {Status.SCHEDULED}
+
+
 def test_a_job_that_nobody_waits_for_ends_in_one_statement(
     database: str, django_statements: Callable[[Callable[[], Any]], int]
 ) -> None:

@@ -37,5 +37,5 @@ def purge(queue: str, reason: str) -> int:
     total, last = 0, ledger.last_id()
     while ids := ledger.waiting_in(queue, CHUNK, last):
         total += ledger.cancel(ids, reason)
-    waiting.settle()
+    waiting.settle()  # what is too much for one turn is left to the chore
     return total

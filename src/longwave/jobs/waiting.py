@@ -25,6 +25,12 @@ log = structlog.get_logger("longwave.jobs")
 
 CHUNK = 1000
 
+AT_ONCE = 5
+"""Chunks that are released by whoever ends a job. The rest of a wide fan is left to the chore."""
+
+PER_TURN = 20
+"""Chunks that one turn of the chore releases at most, so that the other chores are not kept waiting."""
+
 
 def hold(jobs: Sequence[tuple[Job, Sequence[int]]]) -> list[Sequence[int]]:
     """Make new rows wait for the jobs named beside them; for each, those it really has to wait for.
@@ -68,9 +74,7 @@ def release(job_id: int) -> None:
     Raises nothing: what could not be done is done by the chore.
     """
     try:
-        ended = deque([job_id])
-        while ended:
-            ended.extend(_release(ended.popleft()))
+        _release_chunks([job_id], AT_ONCE)
     except Exception as error:
         if transaction.get_connection().in_atomic_block:
             raise  # the caller's transaction is lost, and with it the end of the job
@@ -80,13 +84,10 @@ def release(job_id: int) -> None:
 
 @chore(every=5.0)
 def settle() -> int:
-    """Release what waits for jobs that ended unseen; how many those are."""
-    total = 0
-    while ended := _ended_with_waits():
-        for job_id in ended:
-            _release(job_id)
-        total += len(ended)
-    return total
+    """Release what waits for jobs that ended unseen; how many of those were found."""
+    ended = _ended_with_waits()
+    _release_chunks(ended, PER_TURN)
+    return len(ended)
 
 
 def _marked(wanted: Sequence[int]) -> dict[int, Job]:
@@ -117,19 +118,21 @@ def _because_of(failed: Job) -> str:
     return ledger.storable_reason(f"{failed.name} {failed.pk}, which it waited for, {how}: {why}")
 
 
-def _release(job_id: int) -> list[int]:
-    """Everything that waits for one job, in chunks; the jobs that were cancelled."""
-    cancelled: list[int] = []
-    while True:
+def _release_chunks(ids: Sequence[int], limit: int) -> None:
+    """Release what waits for these jobs, and for those that are cancelled with them, up to so many chunks."""
+    ended = deque(ids)
+    while ended and limit > 0:
         with transaction.atomic():
-            found = _release_chunk(job_id)
-        if found is None:
-            return cancelled
-        cancelled += found
+            cancelled = _release_chunk(ended[0])
+        if cancelled is None:
+            ended.popleft()
+            continue
+        ended.extend(cancelled)
+        limit -= 1
 
 
 def _release_chunk(job_id: int) -> list[int] | None:
-    """The jobs that were cancelled; None when nothing waits for this job, or it has not ended."""
+    """The jobs that were cancelled and are waited for; None when nothing waits for this job, or it has not ended."""
     ended = Job.objects.filter(pk=job_id).first() or Job(pk=job_id, name="task", status=Status.CANCELLED)
     ids = list(Wait.objects.filter(after_id=job_id).values_list("job_id", flat=True)[:CHUNK])
     if not ids or ended.status in ACTIVE:
@@ -160,7 +163,7 @@ def _cancel(rows: Sequence[tuple[int, str | None]], why: str) -> list[int]:
     behind = [ledger.next_in_line(key) for key in {key for _, key in rows if key is not None}]
     bells = [bell for bell in behind if bell is not None]
     transaction.on_commit(lambda: ring.ring_all(bells), robust=True)
-    return ids
+    return list(Job.objects.filter(pk__in=ids, is_awaited=True).values_list("pk", flat=True))
 
 
 def _ended_with_waits() -> list[int]:
