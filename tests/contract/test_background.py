@@ -83,3 +83,17 @@ def test_in_a_transaction_that_is_rolled_back_nothing_was_submitted(database: st
         transaction.set_rollback(True)
     assert Job.objects.count() == 0
     assert bell == []
+
+
+def test_what_a_submit_does_not_give_has_the_models_defaults(database: str) -> None:
+    one = background.submit("facade.note")
+    (many,) = note.submit_many([{}])
+    plain = Job(name="facade.note", queue="import", status="queued")
+    given = {"id", "rung_at", "created_at"}
+    for job_id in (one, many):
+        stored = Job.objects.get(pk=job_id)
+        for field in Job._meta.concrete_fields:
+            if field.name == "args":
+                assert stored.args == {}
+            elif field.name not in given:
+                assert getattr(stored, field.name) == getattr(plain, field.name), field.name

@@ -48,16 +48,13 @@ class Claim:
 
 def insert(row: Job) -> int:
     """Insert a row that has no dedupe key; its id. Runs in the caller's transaction, if there is one."""
-    _set_rung([row])
-    row.save(force_insert=True)
-    return row.pk
+    return _insert([row])[0]
 
 
 def insert_many(rows: Sequence[Job]) -> list[int]:
     """Insert rows that have no dedupe key; their ids in order. Runs in the caller's transaction."""
-    _set_rung(rows)
     if connection.features.can_return_rows_from_bulk_insert:
-        return [row.pk for row in Job.objects.bulk_create(rows)]
+        return _insert(rows)
     return _insert_counting(rows)
 
 
@@ -75,6 +72,22 @@ def insert_unique(row: Job) -> tuple[int, bool]:
             continue
 
 
+_GIVEN = (
+    *("name", "queue", "args", "status", "run_at", "rung_at", "serial_key", "dedupe_slot"),
+    *("parent_id", "is_waiting", "cancel_reason", "finished_at"),
+)
+"""What a new row has values for. The rest the database knows: each value of each row costs time here."""
+
+
+def _insert(rows: Sequence[Job], *, is_counted: bool = False) -> list[int]:
+    """One INSERT; the ids it returns, unless they are counted."""
+    _set_rung(rows)
+    fields = [Job._meta.get_field(name) for name in _GIVEN]
+    returning = None if is_counted else [Job._meta.pk]
+    new: Any = Job.objects.get_queryset()
+    return [pk for (pk,) in new._insert(rows, fields=fields, returning_fields=returning, using="default")]
+
+
 def _set_rung(rows: Iterable[Job]) -> None:
     for row in rows:
         if row.status == Status.QUEUED:
@@ -84,7 +97,7 @@ def _set_rung(rows: Iterable[Job]) -> None:
 def _insert_counting(rows: Sequence[Job]) -> list[int]:
     """For MySQL, which returns no ids: those of one multi-row INSERT follow one another."""
     with transaction.atomic():
-        Job.objects.bulk_create(rows)
+        _insert(rows, is_counted=True)
         with connection.cursor() as cursor:
             cursor.execute("SELECT LAST_INSERT_ID(), @@auto_increment_increment")
             first, step = cursor.fetchone()
