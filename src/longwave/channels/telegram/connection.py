@@ -27,6 +27,7 @@ from longwave.channels.base import (
     TooLate,
 )
 from longwave.channels.telegram import content as contents
+from longwave.channels.telegram.deadline import Deadline
 from longwave.channels.telegram.errors import classify
 from longwave.channels.telegram.message import TelegramMessage
 from longwave.channels.telegram.unreachable import explain, remedy
@@ -59,10 +60,12 @@ class TelegramConnection:
     def __init__(self, account: Account, *, timeout: float = REQUEST_TIMEOUT) -> None:
         self._account = account
         self._urls: dict[str, URL] = {}
+        self._timeout = timeout
+        self._deadline = Deadline(timeout)
         self._session = aiohttp.ClientSession(
             connector=_Connector(limit=0, keepalive_timeout=KEEP_ALIVE),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=timeout, connect=CONNECT_TIMEOUT),
+            timeout=_timeout(None),
             request_class=_Request,
             auto_decompress=False,  # compression is not asked for, and an answer must not grow in memory
         )
@@ -74,14 +77,21 @@ class TelegramConnection:
         """Send one rendered request. Never raises for what Telegram or the network does."""
         assert isinstance(message, TelegramMessage)
         url = self._urls.get(message.method) or self._url(message.method)
+        waiting = self._deadline.begin()
         try:
             # Not `async with`: read to its end, an answer gives its connection back by itself, and at once.
             response = await self._session.post(url, data=request, headers=_JSON, allow_redirects=False)
             body = await _read(response)
         except TooLate:
             raise
+        except asyncio.CancelledError:
+            if not self._deadline.passed(waiting):
+                raise
+            return self._failed(TimeoutError())
         except Exception as error:
             return self._failed(error)
+        finally:
+            self._deadline.end(waiting)
         return _outcome(message, response.status, body)[0]
 
     async def upload(self, message: Message, recipient: Recipient) -> tuple[Outcome, Mapping[str, str]]:
@@ -105,7 +115,7 @@ class TelegramConnection:
         return outcome, contents.file_ids(result, content) if isinstance(outcome, Sent) else {}
 
     async def _post(self, message: TelegramMessage, form: aiohttp.FormData) -> tuple[Outcome, Any]:
-        timeout = aiohttp.ClientTimeout(total=UPLOAD_TIMEOUT, connect=CONNECT_TIMEOUT)
+        timeout = _timeout(UPLOAD_TIMEOUT)
         url = self._url(message.method)
         try:
             async with self._session.post(url, data=form, timeout=timeout, allow_redirects=False) as response:
@@ -122,7 +132,11 @@ class TelegramConnection:
         refusal: AccountRefused
         try:
             async with self._session.post(
-                self._url(method), data=orjson.dumps(params), headers=_JSON, allow_redirects=False
+                self._url(method),
+                data=orjson.dumps(params),
+                headers=_JSON,
+                allow_redirects=False,
+                timeout=_timeout(self._timeout),
             ) as response:
                 status = response.status
                 body = await _read(response)
@@ -214,6 +228,11 @@ def scrub(text: str, token: str) -> str:
     for secret in {token, quote(token, safe=""), quote(token)} - {""}:
         text = text.replace(secret, "<token>")
     return _TOKEN_ANYWHERE.sub("<token>", text)
+
+
+def _timeout(seconds: float | None) -> aiohttp.ClientTimeout:
+    """So many seconds for all of a request; None where a Deadline looks after it."""
+    return aiohttp.ClientTimeout(total=seconds, connect=CONNECT_TIMEOUT)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

@@ -237,6 +237,60 @@ async def test_no_answer_in_time_may_have_been_sent():
         assert await send(server.base_url, timeout=0.05) == Unknown("no answer in time")
 
 
+async def test_an_answer_that_stops_half_way_is_not_waited_for():
+    def stall(server: Server) -> Behaviour:
+        async def handle(reader: Reader, writer: Writer) -> None:
+            await server.read(reader)
+            writer.write(said(200, result={"message_id": 7})[:-5])
+            await writer.drain()
+            await reader.read()
+
+        return handle
+
+    async with serving(stall) as server:
+        assert await send(server.base_url, timeout=0.05) == Unknown("no answer in time")
+
+
+async def test_a_task_whose_request_was_late_goes_on_with_the_next():
+    def slow_at_first(server: Server) -> Behaviour:
+        async def handle(reader: Reader, writer: Writer) -> None:
+            await server.read(reader)
+            if server.connections == 1:
+                await reader.read()
+            writer.write(said(200, result={"message_id": 7}))
+            await writer.drain()
+
+        return handle
+
+    async with serving(slow_at_first) as server:
+        connection = TelegramConnection(Account(TOKEN, server.base_url), timeout=0.5)
+        message = text()
+        outcomes = [await connection.send(message, message.render(ANN)) for _ in range(2)]
+        await connection.close()
+    assert outcomes == [Unknown("no answer in time"), Sent("7")]
+    task = asyncio.current_task()
+    assert task is not None
+    assert not task.cancelling()
+
+
+async def test_a_cancellation_from_outside_is_not_taken_for_lateness():
+    def hang(server: Server) -> Behaviour:
+        async def handle(reader: Reader, writer: Writer) -> None:
+            await server.read(reader)
+            await reader.read()
+
+        return handle
+
+    async with serving(hang) as server:
+        task = asyncio.create_task(send(server.base_url, timeout=30))
+        async with asyncio.timeout(10):
+            while not server.requests:
+                await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
 async def test_a_connection_closed_while_idle_is_not_written_to():
     sent = said(200, result={"message_id": 7})
     async with serving(answering(sent)) as server:  # closes after each answer, without saying so beforehand
