@@ -9,9 +9,11 @@ from collections.abc import Callable
 
 import structlog
 from django.db import connections
+from django.utils import timezone
 
 from longwave import database
-from longwave.jobs import beat_lease, chores
+from longwave.jobs import beat_lease, chore_runs, chores
+from longwave.jobs.chore_runs import Run
 from longwave.jobs.chores import Chore
 
 log = structlog.get_logger("longwave.jobs")
@@ -42,6 +44,8 @@ class _Beat:
         self._clock = clock
         self._owner = f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}"
         self._due: dict[str, float] = {}
+        self._runs: dict[str, Run] = {}
+        self._write_at = float("-inf")
         self._held_until = float("-inf")
         self._is_leading = False
         self._is_database_away = False
@@ -57,10 +61,13 @@ class _Beat:
                 return TICK
             self._do(chore)
             self._due[chore.name] = self._clock() + chore.every
+        self._write_down()
         return max(0.01, min([TICK, *(due - self._clock() for due in self._due.values())]))
 
     def leave(self) -> None:
         """Hand the lease on."""
+        self._write_at = float("-inf")
+        self._write_down()
         try:
             beat_lease.release(self._owner)
         except Exception as error:
@@ -85,13 +92,28 @@ class _Beat:
         return leads
 
     def _do(self, chore: Chore) -> None:
+        at, began, problem = timezone.now(), time.perf_counter(), ""
         try:
             chore.function()
         except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
             if database.is_passing(error):
                 self._database_failed(error)
             else:
                 log.exception("chore_failed", chore=chore.name)
+        self._runs[chore.name] = Run(at, (time.perf_counter() - began) * 1000, problem)
+
+    def _write_down(self) -> None:
+        """What was done since the last time, for `longwave schedule list`."""
+        if not self._runs or self._clock() < self._write_at:
+            return
+        self._write_at = self._clock() + chore_runs.WRITE_EVERY
+        try:
+            chore_runs.write(self._runs)
+        except Exception as error:
+            self._database_failed(error)
+            return
+        self._runs.clear()
 
     def _database_failed(self, error: Exception) -> None:
         connections.close_all()

@@ -32,3 +32,8 @@ def chore(*, every: float) -> Callable[[Callable[[], object]], Callable[[], obje
 def registered() -> list[Chore]:
     """Every chore of the modules imported so far, in the order they were registered."""
     return list(_registry.values())
+
+
+def find(name: str) -> list[Chore]:
+    """The chores of that name, or of that last part of it: `prune` for `longwave.jobs.prune.prune`."""
+    return [one for one in _registry.values() if one.name == name or one.name.endswith(f".{name}")]

@@ -133,3 +133,61 @@ class BeatLease(models.Model):
 
     class Meta:
         db_table = "longwave_beat_lease"
+
+
+class Schedule(models.Model):
+    """A job that is submitted again and again by itself.
+
+    every: seconds; None where `cron` says when, on the clocks of `timezone`.
+    is_declared: by `@schedule` in code, which then has the say over all but `paused_at`.
+    next_at: the first of its times that was not kept yet. planned_at: what the database's clock said when that was
+    worked out; where it says less now, it was set back.
+    last_at, last_job_id: the time kept last, and the job that was submitted for it.
+    problem: why its time came and nothing could be submitted; it is tried again.
+    """
+
+    name = models.CharField(max_length=100, primary_key=True)
+    job = models.CharField(max_length=100)
+    args = models.JSONField(default=dict)
+    every = models.FloatField(null=True)
+    cron = models.CharField(max_length=100, default="")
+    timezone = models.CharField(max_length=64, default="")
+    catch_up = models.CharField(max_length=4, default="once")
+    is_declared = models.BooleanField(default=False)
+    next_at = models.DateTimeField()
+    planned_at = models.DateTimeField()
+    paused_at = models.DateTimeField(null=True)
+    last_at = models.DateTimeField(null=True)
+    last_job_id = models.BigIntegerField(null=True)
+    problem = models.CharField(max_length=255, default="")
+
+    class Meta:
+        db_table = "longwave_schedule"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Tick(models.Model):
+    """A time of a schedule that was kept. There is one row for it, so nobody keeps it twice."""
+
+    schedule = models.CharField(max_length=100)
+    at = models.DateTimeField()
+    job_id = models.BigIntegerField(null=True)
+
+    class Meta:
+        db_table = "longwave_tick"
+        constraints = [models.UniqueConstraint(fields=["schedule", "at"], name="lw_tick_once")]
+        indexes = [models.Index(fields=["at"], name="lw_tick_at")]
+
+
+class ChoreRun(models.Model):
+    """When the beat last did a chore, how long that took, and what it raised, if it did. Some seconds old."""
+
+    name = models.CharField(max_length=190, primary_key=True)
+    last_at = models.DateTimeField()
+    duration_ms = models.FloatField()
+    error = models.CharField(max_length=255, default="")
+
+    class Meta:
+        db_table = "longwave_chore_run"

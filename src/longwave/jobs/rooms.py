@@ -17,7 +17,7 @@ def load() -> None:
 
     Raises InvalidInput for a module of the user's that cannot be imported.
     """
-    for module in ("sweep", "waiting", "epoch", "prune"):
+    for module in ("sweep", "waiting", "epoch", "prune", "ticking"):
         importlib.import_module(f"longwave.jobs.{module}")
     for room in apps.get_app_configs():
         name = f"{room.name}.tasks"

@@ -108,4 +108,52 @@ class Migration(migrations.Migration):
                 'indexes': [models.Index(fields=['status', 'queue', 'rung_at'], name='lw_job_ready'), models.Index(fields=['status', 'run_at'], name='lw_job_due'), models.Index(fields=['status', 'lease_until'], name='lw_job_lease'), models.Index(fields=['status', 'finished_at'], name='lw_job_prune'), models.Index(fields=['serial_key', 'status', 'id'], name='lw_job_serial')],
             },
         ),
+        migrations.CreateModel(
+            name='ChoreRun',
+            fields=[
+                ('name', models.CharField(max_length=190, primary_key=True, serialize=False)),
+                ('last_at', models.DateTimeField()),
+                ('duration_ms', models.FloatField()),
+                ('error', models.CharField(default='', max_length=255)),
+            ],
+            options={
+                'db_table': 'longwave_chore_run',
+            },
+        ),
+        migrations.CreateModel(
+            name='Schedule',
+            fields=[
+                ('name', models.CharField(max_length=100, primary_key=True, serialize=False)),
+                ('job', models.CharField(max_length=100)),
+                ('args', models.JSONField(default=dict)),
+                ('every', models.FloatField(null=True)),
+                ('cron', models.CharField(default='', max_length=100)),
+                ('timezone', models.CharField(default='', max_length=64)),
+                ('catch_up', models.CharField(default='once', max_length=4)),
+                ('is_declared', models.BooleanField(default=False)),
+                ('next_at', models.DateTimeField()),
+                ('planned_at', models.DateTimeField()),
+                ('paused_at', models.DateTimeField(null=True)),
+                ('last_at', models.DateTimeField(null=True)),
+                ('last_job_id', models.BigIntegerField(null=True)),
+                ('problem', models.CharField(default='', max_length=255)),
+            ],
+            options={
+                'db_table': 'longwave_schedule',
+            },
+        ),
+        migrations.CreateModel(
+            name='Tick',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('schedule', models.CharField(max_length=100)),
+                ('at', models.DateTimeField()),
+                ('job_id', models.BigIntegerField(null=True)),
+            ],
+            options={
+                'db_table': 'longwave_tick',
+                'indexes': [models.Index(fields=['at'], name='lw_tick_at')],
+                'constraints': [models.UniqueConstraint(fields=('schedule', 'at'), name='lw_tick_once')],
+            },
+        ),
     ]

@@ -1,0 +1,28 @@
+"""When each chore was last done, for people to see. Written down now and then: chores run every second."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import transaction
+
+from longwave.jobs.models import ChoreRun
+
+WRITE_EVERY = 10.0
+"""Seconds between two times the beat writes down what it did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A chore, done once. error: what it raised, or empty."""
+
+    at: datetime
+    duration_ms: float
+    error: str = ""
+
+
+def write(runs: dict[str, Run]) -> None:
+    """The latest run of each of these chores, in one transaction."""
+    with transaction.atomic():
+        for name, run in sorted(runs.items()):
+            fields = {"last_at": run.at, "duration_ms": run.duration_ms, "error": run.error[:255]}
+            ChoreRun.objects.update_or_create(name=name, defaults=fields)
