@@ -42,6 +42,7 @@ COMMANDS = {
     "queue": Entry(
         "longwave.cli.queue:app", "Queues: what waits, what failed, and why something does not run.", CARE
     ),
+    "schedule": Entry("longwave.cli.schedule:app", "What is submitted by itself, and when.", CARE),
     "migrate": Entry(
         "longwave.cli.system:migrate", "Create or update the database's tables.", CARE, "django"
     ),

@@ -6,7 +6,8 @@ import pytest
 import structlog.testing
 from django.db import OperationalError
 
-from longwave.jobs import beat, beat_lease, chores
+from longwave.jobs import beat, beat_lease, chore_runs, chores
+from longwave.jobs.models import ChoreRun
 
 
 class Clock:
@@ -105,6 +106,36 @@ def test_only_one_of_two_beats_works_and_the_other_takes_over(sqlite: str) -> No
     one.leave()
     other.turn()
     assert len(done) == 2
+
+
+def test_what_was_done_last_is_written_down_now_and_then(sqlite: str) -> None:
+    @chores.chore(every=1)
+    def sound() -> None:
+        pass
+
+    @chores.chore(every=1)
+    def broken() -> None:
+        raise RuntimeError("no")
+
+    def written() -> dict[str, str]:
+        rows = ChoreRun.objects.filter(duration_ms__gte=0)
+        return {row.name.rsplit(".", 1)[1]: row.error for row in rows}
+
+    one, clock = make()
+    one.turn()
+    assert written() == {"sound": "", "broken": "RuntimeError: no"}
+    ChoreRun.objects.all().delete()
+    clock.now += 1
+    one.turn()
+    assert written() == {}
+    clock.now += chore_runs.WRITE_EVERY
+    one.turn()
+    assert set(written()) == {"sound", "broken"}
+    ChoreRun.objects.all().delete()
+    clock.now += 1
+    one.turn()
+    one.leave()
+    assert set(written()) == {"sound", "broken"}
 
 
 def test_the_beat_ends_when_it_is_told_to(sqlite: str) -> None:

@@ -1,0 +1,153 @@
+"""Schedules: what is submitted by itself, and when; and the chores of the beat."""
+
+import json
+import sys
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from longwave.cli import words
+from longwave.core.errors import InvalidInput, Problem
+from longwave.jobs import chores, rooms, schedules
+from longwave.jobs.rhythm import CatchUp
+from longwave.jobs.schedules import Line
+
+app = typer.Typer(no_args_is_help=True, help="What is submitted by itself, and when.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Name = Annotated[str, typer.Argument(help="The schedule's name.")]
+WIDE = 200
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """Every schedule with its next and last run; below them the chores of the beat, which cannot be paused."""
+    rooms.load()
+    lines = schedules.all_lines()
+    if as_json:
+        typer.echo(json.dumps([asdict(line) for line in lines], default=str))
+        return
+    console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
+    own = [line for line in lines if line.kind == "schedule"]
+    console.print(_schedules(own) if own else "No schedules. `longwave schedule add` makes one.")
+    console.print()
+    console.print(_chores([line for line in lines if line.kind == "chore"]))
+
+
+@app.command()
+def run(name: Name, as_json: AsJson = False) -> None:
+    """Submit its job now, beside its times. A chore is done here and now."""
+    rooms.load()
+    if found := _chore(name):
+        found.function()
+        _answer({"chore": found.name}, as_json, f"Done: {found.name}.")
+        return
+    handle = schedules.run(name)
+    text = f"Job {handle.id} is submitted." if handle.created else f"Job {handle.id} of it has not ended yet."
+    _answer({"name": name, "job_id": handle.id, "created": handle.created}, as_json, text)
+
+
+@app.command()
+def pause(name: Name, as_json: AsJson = False) -> None:
+    """Keep none of its times, until it is resumed. Chores of Longwave's own cannot be paused."""
+    rooms.load()
+    text = f"{name} is paused." if schedules.pause(name) else f"{name} was paused already."
+    _answer({"name": name, "paused": True}, as_json, text)
+
+
+@app.command()
+def resume(name: Name, as_json: AsJson = False) -> None:
+    """Go on with its next time. What passed meanwhile is not caught up."""
+    rooms.load()
+    next_at = schedules.resume(name)
+    text = f"{name} goes on at {words.moment(next_at)}." if next_at else f"{name} was not paused."
+    _answer({"name": name, "paused": False, "next_at": next_at}, as_json, text)
+
+
+@app.command()
+def add(
+    name: Name,
+    job: Annotated[str, typer.Option(help="The job to submit, by its name.")],
+    every: Annotated[float | None, typer.Option(help="Seconds between two runs.")] = None,
+    cron: Annotated[str, typer.Option(help="Or: minute, hour, day, month, weekday, as in '0 3 * * *'.")] = "",
+    timezone: Annotated[
+        str, typer.Option(help="Whose clocks --cron is about: UTC unless given, or Europe/Berlin.")
+    ] = "",
+    catch_up: Annotated[
+        str, typer.Option(help="Times that passed while nothing ran: skip, once or all.")
+    ] = CatchUp.ONCE,
+    args: Annotated[str, typer.Option(help='The job\'s arguments, as JSON: \'{"kind": "daily"}\'.')] = "{}",
+    as_json: AsJson = False,
+) -> None:
+    """Submit a job by itself from now on."""
+    rooms.load()
+    first = schedules.add(
+        name, job, every=every, cron=cron, timezone=timezone, catch_up=catch_up, args=_arguments(args)
+    )
+    _answer({"name": name, "next_at": first}, as_json, f"{name} runs first at {words.moment(first)}.")
+
+
+@app.command()
+def remove(name: Name, as_json: AsJson = False) -> None:
+    """Forget a schedule of the database. What it has submitted stays."""
+    rooms.load()
+    schedules.remove(name)
+    _answer({"name": name, "removed": True}, as_json, f"{name} is removed.")
+
+
+def _chore(name: str) -> chores.Chore | None:
+    found = chores.find(name)
+    if len(found) > 1:
+        remedy = "is the name of several chores; give it in full: " + ", ".join(one.name for one in found)
+        raise InvalidInput(Problem("name", name, remedy))
+    return found[0] if found else None
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    try:
+        given = json.loads(text)
+    except ValueError:
+        given = None
+    if not isinstance(given, dict):
+        raise InvalidInput(Problem("--args", text, 'must be a JSON object, such as {"kind": "daily"}'))
+    return given
+
+
+def _schedules(lines: list[Line]) -> Table:
+    table = _table("schedule", "job", "when", "missed", "next", "last", "result", "")
+    for line in lines:
+        next_ = "paused" if line.is_paused else words.moment(line.next_at)
+        last, problem = words.moment(line.last_at), Text(line.problem, style="red")
+        table.add_row(line.name, line.job, line.rhythm, line.catch_up, next_, last, _result(line), problem)
+    return table
+
+
+def _chores(lines: list[Line]) -> Table:
+    table = _table("chore of the beat", "when", "last", "took", "")
+    for line in lines:
+        took = "–" if line.last_ms is None else f"{line.last_ms:g} ms"
+        table.add_row(
+            line.name, line.rhythm, words.moment(line.last_at), took, Text(line.problem, style="red")
+        )
+    return table
+
+
+def _result(line: Line) -> str:
+    if line.last_job_id is None:
+        return "–"
+    return f"{line.last_result or 'forgotten'} (job {line.last_job_id})"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _answer(fields: dict[str, Any], as_json: bool, text: str) -> None:
+    typer.echo(json.dumps(fields, default=str) if as_json else text)
