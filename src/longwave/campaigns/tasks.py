@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from longwave.campaigns import clearing, preparing, tending, trial, turn
+from longwave.campaigns import clearing, preparing, tending, trial, turn, watching
 from longwave.jobs import Again, job, job_context
 from longwave.jobs.chores import chore
 
@@ -55,4 +55,19 @@ def start_due() -> None:
 @chore(every=1.0)
 def tend() -> None:
     """Give every running campaign the lanes it lacks."""
+    tending.tend()
+
+
+@chore(every=300.0, first_after=300.0)
+def monitor_campaign_progress() -> None:
+    """Log a warning, with the reason, for each campaign that stands still or is slow."""
+    watching.monitor()
+
+
+@chore(every=600.0)
+def cleanup_stuck_campaigns() -> None:
+    """Mend what got stuck: lanes that were lost, preparing or clearing that died.
+
+    `tend` has done the same every second already; this is its name for those who look for it, and it does nothing more.
+    """
     tending.tend()

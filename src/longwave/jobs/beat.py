@@ -43,6 +43,7 @@ class _Beat:
         self._stop = stop
         self._clock = clock
         self._owner = f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._began = clock()
         self._due: dict[str, float] = {}
         self._runs: dict[str, Run] = {}
         self._write_at = float("-inf")
@@ -55,7 +56,7 @@ class _Beat:
         for chore in chores.registered():
             if self._stop.is_set():
                 return 0.0
-            if self._due.get(chore.name, float("-inf")) > self._clock():
+            if self._due.get(chore.name, self._began + chore.first_after) > self._clock():
                 continue
             if not self._leads():
                 return TICK

@@ -48,6 +48,23 @@ def test_each_chore_is_done_in_its_own_period(sqlite: str) -> None:
     assert done == ["often", "seldom", "often", "often", "often", "seldom"]
 
 
+def test_a_chore_may_wait_until_the_beat_has_run_for_a_while(sqlite: str) -> None:
+    done: list[str] = []
+
+    @chores.chore(every=3, first_after=2)
+    def later() -> None:
+        done.append("later")
+
+    one, clock = make()
+    ran_at: list[float] = []
+    for _ in range(7):
+        before = len(done)
+        one.turn()
+        ran_at += [clock.now - 100] * (len(done) - before)
+        clock.now += 1
+    assert ran_at == [2, 5]
+
+
 def test_a_chore_that_raises_is_told_and_the_others_go_on(sqlite: str) -> None:
     done: list[str] = []
 
