@@ -1,5 +1,6 @@
 """Campaigns that stand still or are slow are told, with what keeps them."""
 
+import re
 import time
 from datetime import timedelta
 
@@ -27,13 +28,13 @@ def _workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(presence, "listeners", lambda: answer)
 
 
-def a_campaign(*, minutes: float = 6, rate: float | None = None, contacts: int = 5000) -> Campaign:
+def a_campaign(*, minutes: float = 6, rate: float | None = None, contacts: int = 1000) -> Campaign:
     """Running for so long."""
     sender = senders.add("memory", f"shop {Sender.objects.count()}", f"secret {Sender.objects.count()}")
     Sender.objects.filter(pk=sender.pk).update(rate=rate)
     if not Contact.objects.exists():
         Contact.objects.bulk_create(Contact(channel="memory", address=str(n)) for n in range(1, contacts + 1))
-    campaign = Campaign.objects.create(sender=sender, content={"text": "hi"}, name="Spring", batch_size=1000)
+    campaign = Campaign.objects.create(sender=sender, content={"text": "hi"}, name="Spring", batch_size=200)
     lifecycle.start(campaign.pk)
     assert preparing.freeze(campaign.pk, until=lambda: False)
     tending.tend()
@@ -82,7 +83,7 @@ def test_the_last_few_of_a_campaign_are_not_slow() -> None:
 def test_a_held_sender_is_a_reason() -> None:
     campaign = a_campaign()
     pacing.hold(f"sender:{campaign.sender_id}", 90, "429 from the provider")
-    assert "is held for 90 s more: 429 from the provider." in reasons().replace("89 s", "90 s")
+    assert re.search(r"is held for \d\d s more: 429 from the provider\.", reasons())
 
 
 def test_a_broken_sender_is_a_reason() -> None:
@@ -99,7 +100,7 @@ def test_a_paused_queue_is_a_reason() -> None:
 
 def test_a_queue_without_workers_is_a_reason_and_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
     a_campaign()
-    monkeypatch.setattr(presence, "listeners", lambda: {})
+    monkeypatch.setattr(presence, "listeners", dict)
     assert reasons().count("No worker that answered listens to queue broadcast") == 1
 
 

@@ -5,6 +5,8 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -14,12 +16,69 @@ from longwave.core.errors import InvalidInput, Problem
 from longwave.jobs import queues as queue_table
 
 DEFAULT_CONCURRENCY = 2
+POOLS = ("prefork", "threads", "solo")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Queues that go together. low, high: how many jobs at a time; between them, as many as there are cores."""
+
+    queues: tuple[str, ...]
+    pool: str
+    low: int
+    high: int
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether lanes of campaigns run there, which wait more than they work."""
+        return not set(queue_table.REGIONAL).isdisjoint(self.queues)
+
+
+PROFILES = {
+    "all": Profile(tuple(queue_table.PRIORITIES), "threads", 8, 8),
+    "import": Profile(("import",), "prefork", 2, 4),
+    "send": Profile(("campaigns", "broadcast", "email"), "threads", 20, 20),
+    "files": Profile(
+        (
+            "file_processing",
+            "data_validation",
+            "llm_processing",
+            "sheets_writing",
+            "workflow-processing",
+            "default",
+        ),
+        "prefork",
+        2,
+        4,
+    ),
+    "bots": Profile(
+        ("telegram-callbacks", "telegram-commands", "telegram", "notifications"), "prefork", 2, 4
+    ),
+}
+"""What `--profile` knows. The four beside `all` have all queues between them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a worker works on, and how."""
+
+    queues: list[str]
+    pool: str
+    concurrency: int
 
 
 def worker(
     queues: Annotated[
         str, typer.Option("--queues", "-Q", help="Queues to work on, separated by commas; all unless given.")
+    ] = "",
+    profile: Annotated[
+        str,
+        typer.Option(
+            help="Queues that go together, with the pool and concurrency for them: "
+            + ", ".join(PROFILES)
+            + "."
+        ),
     ] = "",
     region: Annotated[
         list[str] | None,
@@ -29,23 +88,24 @@ def worker(
         bool, typer.Option("--all-regions", help="Send for every region that senders are in as it starts.")
     ] = False,
     concurrency: Annotated[
-        int, typer.Option("--concurrency", "-c", min=1, help="How many jobs run at a time.")
-    ] = DEFAULT_CONCURRENCY,
-    pool: Annotated[str, typer.Option(help="prefork (processes), threads or solo.")] = "prefork",
+        str, typer.Option("--concurrency", "-c", help="How many jobs run at a time: 2 unless given, or auto.")
+    ] = "",
+    pool: Annotated[str, typer.Option(help="prefork (processes, unless given), threads or solo.")] = "",
     name: Annotated[str, typer.Option(help="The worker's name, unique on this host.")] = "",
     loglevel: Annotated[str, typer.Option(help="What to log; LONGWAVE_LOG_LEVEL unless given.")] = "",
 ) -> None:
     """Run one worker until it is told to stop."""
-    if pool not in ("prefork", "threads", "solo"):
-        raise InvalidInput(Problem("--pool", pool, "must be prefork, threads or solo"))
     check_level(loglevel)
-    chosen = [*chosen_queues(queues), *regional_queues(region or [], all_regions=all_regions)]
+    plan = planned(profile=profile, queues=queues, pool=pool, concurrency=concurrency, cores=_cores())
+    if (region or all_regions) and profile and not PROFILES[profile].is_sending:
+        raise InvalidInput(Problem("--region", profile, "is for sending: use it with --profile send or all"))
+    chosen = [*plan.queues, *regional_queues(region or [], all_regions=all_regions)]
     from longwave.jobs import worker as jobs_worker  # brings Celery, which the other commands do without
 
     code = jobs_worker.start(
         chosen,
-        concurrency=concurrency,
-        pool=pool,
+        concurrency=plan.concurrency,
+        pool=plan.pool,
         name=f"{name or f'worker{os.getpid()}'}@{socket.gethostname()}",
         loglevel=loglevel.upper() or config.current().log_level,
     )
@@ -62,6 +122,50 @@ def beat() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     jobs_beat.run(stop)
+
+
+def planned(*, profile: str, queues: str, pool: str, concurrency: str, cores: int) -> Plan:
+    """What these options mean together on a machine of so many cores. Raises InvalidInput for what cannot be."""
+    if problems := list(_wrong(profile, queues, pool, concurrency)):
+        raise InvalidInput(*problems)
+    if not profile:
+        way = pool or "prefork"
+        usual = max(1, cores) if concurrency == "auto" else DEFAULT_CONCURRENCY
+        wanted = 1 if way == "solo" else usual
+        return Plan(chosen_queues(queues), way, _number(concurrency) or wanted)
+    known = PROFILES[profile]
+    way = pool or known.pool
+    recommended = 1 if way == "solo" else min(max(cores, known.low), known.high)
+    return Plan(list(known.queues), way, _number(concurrency) or recommended)
+
+
+def _wrong(profile: str, queues: str, pool: str, concurrency: str) -> Iterator[Problem]:
+    if profile and profile not in PROFILES:
+        yield Problem("--profile", profile, "must be one of " + ", ".join(PROFILES))
+    elif profile and pool == "prefork" and PROFILES[profile].is_sending:
+        remedy = f"would send one lane a process; --profile {profile} takes threads: leave --pool out"
+        yield Problem("--pool", pool, remedy)
+    if profile and queues:
+        yield Problem("--queues", queues, "are chosen by --profile: give one of the two")
+    if pool and pool not in POOLS:
+        yield Problem("--pool", pool, "must be prefork, threads or solo")
+    if concurrency and concurrency != "auto" and not _number(concurrency):
+        yield Problem("--concurrency", concurrency, "must be a whole number from 1 on, or auto")
+    elif pool == "solo" and concurrency not in ("", "1"):
+        yield Problem("--concurrency", concurrency, "is not for --pool solo, which runs one job at a time")
+
+
+def _number(text: str) -> int:
+    """The number that was typed; 0 for any other text."""
+    return int(text) if text.isdecimal() and text.isascii() else 0
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        return os.cpu_count() or 1
 
 
 def chosen_queues(text: str) -> list[str]:

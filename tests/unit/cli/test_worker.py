@@ -1,12 +1,18 @@
 """`longwave worker`: which queues it works on."""
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from longwave.campaigns import lifecycle
 from longwave.campaigns.models import Campaign
-from longwave.cli.worker import check_level, regional_queues
+from longwave.cli.worker import PROFILES, Plan, check_level, planned, regional_queues, worker
 from longwave.core.errors import InvalidInput
+from longwave.jobs import queues as queue_table
 from longwave.senders import senders
+
+_app = typer.Typer()
+_app.command()(worker)
 
 
 def test_a_region_is_the_queues_of_sending_in_it() -> None:
@@ -41,3 +47,60 @@ def test_a_level_of_logging_that_there_is_not_is_refused() -> None:
     check_level("debug")
     with pytest.raises(InvalidInput, match="must be one of DEBUG, INFO"):
         check_level("loud")
+
+
+def plan(cores: int = 2, **given: str) -> Plan:
+    return planned(**{"profile": "", "queues": "", "pool": "", "concurrency": "", **given}, cores=cores)
+
+
+def test_without_options_a_worker_works_on_everything_two_at_a_time() -> None:
+    assert plan() == Plan(list(queue_table.PRIORITIES), "prefork", 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"profile": "import"}, Plan(["import"], "prefork", 2)),
+        ({"profile": "import", "cores": 3}, Plan(["import"], "prefork", 3)),
+        ({"profile": "import", "cores": 64, "concurrency": "auto"}, Plan(["import"], "prefork", 4)),
+        ({"profile": "import", "cores": 64, "concurrency": "9"}, Plan(["import"], "prefork", 9)),
+        ({"profile": "send"}, Plan(["campaigns", "broadcast", "email"], "threads", 20)),
+        ({"profile": "send", "pool": "solo"}, Plan(["campaigns", "broadcast", "email"], "solo", 1)),
+        ({"queues": "email,default", "pool": "threads"}, Plan(["email", "default"], "threads", 2)),
+        ({"queues": "email", "concurrency": "auto", "cores": 6}, Plan(["email"], "prefork", 6)),
+        ({"queues": "email", "pool": "solo"}, Plan(["email"], "solo", 1)),
+    ],
+)
+def test_what_options_mean_together(given: dict[str, str | int], expected: Plan) -> None:
+    assert plan(**given) == expected  # type: ignore[arg-type]
+
+
+def test_the_profiles_have_every_queue_between_them() -> None:
+    parts = [queue for name, one in PROFILES.items() if name != "all" for queue in one.queues]
+    assert sorted(parts) == sorted(queue_table.PRIORITIES)
+    assert set(PROFILES["all"].queues) == set(queue_table.PRIORITIES)
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"profile": "mail"}, "--profile = 'mail': must be one of all, import, send, files, bots"),
+        ({"profile": "send", "queues": "email"}, "--queues = 'email': are chosen by --profile"),
+        ({"profile": "send", "pool": "prefork"}, "--profile send takes threads"),
+        ({"profile": "all", "pool": "prefork"}, "--profile all takes threads"),
+        ({"pool": "green"}, "must be prefork, threads or solo"),
+        ({"concurrency": "0"}, "a whole number from 1 on, or auto"),
+        ({"concurrency": "many"}, "a whole number from 1 on, or auto"),
+        ({"pool": "solo", "concurrency": "4"}, "one job at a time"),
+        ({"pool": "solo", "concurrency": "auto"}, "one job at a time"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(given: dict[str, str], complaint: str) -> None:
+    with pytest.raises(InvalidInput, match=complaint):
+        plan(**given)
+
+
+def test_a_region_is_refused_for_a_profile_that_sends_nothing() -> None:
+    result = CliRunner().invoke(_app, ["--profile", "import", "--region", "eu"])
+    assert isinstance(result.exception, InvalidInput)
+    assert "--region" in str(result.exception)
