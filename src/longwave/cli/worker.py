@@ -16,6 +16,9 @@ from longwave.core.errors import InvalidInput, Problem
 from longwave.jobs import queues as queue_table
 
 DEFAULT_CONCURRENCY = 2
+AUTO = 0
+"""For a concurrency: the machine says how many."""
+
 POOLS = ("prefork", "threads", "solo")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -68,6 +71,15 @@ class Plan:
     concurrency: int
 
 
+def concurrency_of(text: str | int) -> int:
+    """The number that was typed; AUTO for the word. Raises InvalidInput."""
+    if text == "auto":
+        return AUTO
+    if not str(text).isdecimal() or int(text) < 1:
+        raise InvalidInput(Problem("--concurrency", text, "must be a whole number from 1 on, or auto"))
+    return int(text)
+
+
 def worker(
     queues: Annotated[
         str, typer.Option("--queues", "-Q", help="Queues to work on, separated by commas; all unless given.")
@@ -88,8 +100,15 @@ def worker(
         bool, typer.Option("--all-regions", help="Send for every region that senders are in as it starts.")
     ] = False,
     concurrency: Annotated[
-        str, typer.Option("--concurrency", "-c", help="How many jobs run at a time: 2 unless given, or auto.")
-    ] = "",
+        int | None,
+        typer.Option(
+            "--concurrency",
+            "-c",
+            parser=concurrency_of,
+            metavar="N|auto",
+            help="How many jobs run at a time: 2 unless given; auto: as many as there are cores.",
+        ),
+    ] = None,
     pool: Annotated[str, typer.Option(help="prefork (processes, unless given), threads or solo.")] = "",
     name: Annotated[str, typer.Option(help="The worker's name, unique on this host.")] = "",
     loglevel: Annotated[str, typer.Option(help="What to log; LONGWAVE_LOG_LEVEL unless given.")] = "",
@@ -98,7 +117,9 @@ def worker(
     check_level(loglevel)
     plan = planned(profile=profile, queues=queues, pool=pool, concurrency=concurrency, cores=_cores())
     if (region or all_regions) and profile and not PROFILES[profile].is_sending:
-        raise InvalidInput(Problem("--region", profile, "is for sending: use it with --profile send or all"))
+        raise InvalidInput(
+            Problem("--profile", profile, "sends nothing, and --region is for sending: take send or all")
+        )
     chosen = [*plan.queues, *regional_queues(region or [], all_regions=all_regions)]
     from longwave.jobs import worker as jobs_worker  # brings Celery, which the other commands do without
 
@@ -124,22 +145,22 @@ def beat() -> None:
     jobs_beat.run(stop)
 
 
-def planned(*, profile: str, queues: str, pool: str, concurrency: str, cores: int) -> Plan:
+def planned(*, profile: str, queues: str, pool: str, concurrency: int | None, cores: int) -> Plan:
     """What these options mean together on a machine of so many cores. Raises InvalidInput for what cannot be."""
     if problems := list(_wrong(profile, queues, pool, concurrency)):
         raise InvalidInput(*problems)
-    if not profile:
-        way = pool or "prefork"
-        usual = max(1, cores) if concurrency == "auto" else DEFAULT_CONCURRENCY
-        wanted = 1 if way == "solo" else usual
-        return Plan(chosen_queues(queues), way, _number(concurrency) or wanted)
-    known = PROFILES[profile]
-    way = pool or known.pool
-    recommended = 1 if way == "solo" else min(max(cores, known.low), known.high)
-    return Plan(list(known.queues), way, _number(concurrency) or recommended)
+    known = PROFILES.get(profile)
+    way = pool or (known.pool if known else "prefork")
+    if way == "solo":
+        usual = 1
+    elif known:
+        usual = min(max(cores, known.low), known.high)
+    else:
+        usual = cores if concurrency == AUTO else DEFAULT_CONCURRENCY
+    return Plan(list(known.queues) if known else chosen_queues(queues), way, concurrency or usual)
 
 
-def _wrong(profile: str, queues: str, pool: str, concurrency: str) -> Iterator[Problem]:
+def _wrong(profile: str, queues: str, pool: str, concurrency: int | None) -> Iterator[Problem]:
     if profile and profile not in PROFILES:
         yield Problem("--profile", profile, "must be one of " + ", ".join(PROFILES))
     elif profile and pool == "prefork" and PROFILES[profile].is_sending:
@@ -149,15 +170,9 @@ def _wrong(profile: str, queues: str, pool: str, concurrency: str) -> Iterator[P
         yield Problem("--queues", queues, "are chosen by --profile: give one of the two")
     if pool and pool not in POOLS:
         yield Problem("--pool", pool, "must be prefork, threads or solo")
-    if concurrency and concurrency != "auto" and not _number(concurrency):
-        yield Problem("--concurrency", concurrency, "must be a whole number from 1 on, or auto")
-    elif pool == "solo" and concurrency not in ("", "1"):
-        yield Problem("--concurrency", concurrency, "is not for --pool solo, which runs one job at a time")
-
-
-def _number(text: str) -> int:
-    """The number that was typed; 0 for any other text."""
-    return int(text) if text.isdecimal() and text.isascii() else 0
+    if pool == "solo" and concurrency not in (None, 1):
+        shown = "auto" if concurrency == AUTO else concurrency
+        yield Problem("--concurrency", shown, "is not for --pool solo, which runs one job at a time")
 
 
 def _cores() -> int:

@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from longwave.campaigns import lifecycle
 from longwave.campaigns.models import Campaign
-from longwave.cli.worker import PROFILES, Plan, check_level, planned, regional_queues, worker
+from longwave.cli.worker import PROFILES, Plan, check_level, concurrency_of, planned, regional_queues, worker
 from longwave.core.errors import InvalidInput
 from longwave.jobs import queues as queue_table
 from longwave.senders import senders
@@ -49,8 +49,9 @@ def test_a_level_of_logging_that_there_is_not_is_refused() -> None:
         check_level("loud")
 
 
-def plan(cores: int = 2, **given: str) -> Plan:
-    return planned(**{"profile": "", "queues": "", "pool": "", "concurrency": "", **given}, cores=cores)
+def plan(cores: int = 2, concurrency: str = "", **given: str) -> Plan:
+    wanted = concurrency_of(concurrency) if concurrency else None
+    return planned(**{"profile": "", "queues": "", "pool": "", **given}, concurrency=wanted, cores=cores)
 
 
 def test_without_options_a_worker_works_on_everything_two_at_a_time() -> None:
