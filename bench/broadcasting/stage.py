@@ -120,8 +120,8 @@ class Stage:
         self.start("worker", "--queues", SINGLE, "--concurrency", str(SINGLE_AT_ONCE), "--name", "single")
 
     def stop_worker(self) -> None:
-        """Stop the newest worker in good order."""
-        stop(self.workers.pop())
+        """End the newest worker, which has nothing left to do."""
+        kill(self.workers.pop())
 
     def start(self, *words: str) -> "subprocess.Popen[bytes]":
         """A `longwave` command as a process that ends with this one."""
