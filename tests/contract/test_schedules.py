@@ -263,6 +263,19 @@ def test_a_schedule_that_cannot_be_kept_says_so_once_and_the_others_go_on(clock:
     assert ticking.submit_due() == 1
 
 
+def test_a_row_that_makes_no_sense_does_not_keep_the_others_waiting(clock: Clock) -> None:
+    a_schedule(cron="0 * * * *")
+    schedules.add("t", "schedules.work", every=60)
+    Schedule.objects.filter(name="s").update(timezone="Nowhere/Gone", next_at=NOON)
+    clock.passes(minutes=1)
+    assert ticking.submit_due() == 1
+    assert "Nowhere/Gone" in Schedule.objects.get(name="s").problem
+    clock.passes(hours=-1)
+    assert ticking.submit_due() == 0
+    clock.passes(minutes=1)
+    assert ticking.submit_due() == 1
+
+
 def test_a_paused_schedule_keeps_nothing_and_goes_on_with_its_next_time(clock: Clock) -> None:
     a_schedule(catch_up="all")
     assert schedules.pause("s")
@@ -290,7 +303,8 @@ def test_running_it_by_hand_is_one_more_run_and_moves_no_time(clock: Clock) -> N
     handle = schedules.run("s")
     assert handle.created
     assert not schedules.run("s").created
-    assert Schedule.objects.get().next_at == row.next_at
+    seen = Schedule.objects.get()
+    assert (seen.next_at, seen.last_at, seen.last_job_id) == (row.next_at, NOON, handle.id)
 
 
 def test_the_list_shows_schedules_with_their_last_run_and_chores(clock: Clock) -> None:

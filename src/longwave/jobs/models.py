@@ -142,7 +142,7 @@ class Schedule(models.Model):
     is_declared: by `@schedule` in code, which then has the say over all but `paused_at`.
     next_at: the first of its times that was not kept yet. planned_at: what the database's clock said when that was
     worked out; where it says less now, it was set back.
-    last_at, last_job_id: the time kept last, and the job that was submitted for it.
+    last_at, last_job_id: the time kept last, or when it was last run by hand, and the job that was submitted then.
     problem: why its time came and nothing could be submitted; it is tried again.
     """
 

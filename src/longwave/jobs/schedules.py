@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.db import transaction
 from django.db.models.functions import Now
 
 from longwave.core.errors import Conflict, NotFound
@@ -19,8 +20,8 @@ class Line:
     """One schedule, or one chore of the beat's own.
 
     kind: schedule, or chore. job: what it submits; empty for a chore. declared_in: code or database.
-    last_at: the time kept last; a chore's last run. last_result: the status of the job that was submitted for it, or
-    how a chore ended. last_ms: how long that took. problem: why its last time could not be kept.
+    last_at: the time kept last, or when it was run by hand; a chore's last run. last_result: the status of the job that
+    was submitted then, or how the chore ended. last_ms: how long that took. problem: why its last time was not kept.
     """
 
     name: str
@@ -70,7 +71,12 @@ def find(name: str) -> Schedule:
 
 def run(name: str) -> JobHandle:
     """Submit its job now, beside its times and also while it is paused. Raises NotFound, Conflict for a chore."""
-    return ticking.submit(find(name))
+    row = find(name)
+    with transaction.atomic():
+        handle = ticking.submit(row)
+        if handle.created:
+            Schedule.objects.filter(pk=row.pk).update(last_at=ticking.clock(), last_job_id=handle.id)
+    return handle
 
 
 def pause(name: str) -> bool:

@@ -1,6 +1,6 @@
 """Keeping the schedules: each time is submitted in one transaction with the note that it was, so once and for sure."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -33,7 +33,7 @@ def submit_due() -> int:
     now = clock()
     write_down(timetable.declared(), now)
     due = Schedule.objects.filter(next_at__lte=now, paused_at=None)
-    return sum(_keep(row, now) for row in due.order_by("next_at"))
+    return sum(_each(_keep, row, now) for row in due.order_by("next_at"))
 
 
 @chore(every=60.0)
@@ -68,7 +68,7 @@ def write_down(entries: Iterable[Entry], now: datetime) -> None:
             _change(row, entry, now)
     for row in rows.values():
         if now < row.planned_at - SET_BACK:
-            _plan_anew(row, rhythm_of(row), now)
+            _each(_plan_anew, row, now)
 
 
 def create(entry: Entry, now: datetime, *, is_declared: bool) -> bool:
@@ -122,14 +122,22 @@ def _submit_once(row: Schedule, at: datetime) -> bool:
 
 
 def _keep(row: Schedule, now: datetime) -> int:
-    """As `keep`; what is wrong with one schedule does not keep the others waiting, and is told once."""
+    if row.is_declared and timetable.get(row.name) is None:
+        _note(row, "no code here declares it any more; `longwave schedule remove` forgets it")
+        return 0
+    return keep(row, now)
+
+
+def _each(work: Callable[[Schedule, datetime], int], row: Schedule, now: datetime) -> int:
+    """What is wrong with one schedule does not keep the others waiting, and is told once."""
     try:
-        if row.is_declared and timetable.get(row.name) is None:
-            _note(row, "no code here declares it any more; `longwave schedule remove` forgets it")
-            return 0
-        return keep(row, now)
+        return work(row, now)
     except LongwaveError as error:
         _note(row, str(error))
+    except Exception as error:
+        if database.is_passing(error):
+            raise
+        _note(row, f"{type(error).__name__}: {error}")
     return 0
 
 
@@ -142,16 +150,20 @@ def _note(row: Schedule, problem: str) -> None:
 
 def _change(row: Schedule, entry: Entry, now: datetime) -> None:
     """What code declares holds from now on; only where the times themselves changed are they counted anew."""
-    Schedule.objects.filter(pk=row.pk).update(is_declared=True, **_fields(entry))
-    if rhythm_of(row) != entry.rhythm:
-        _plan_anew(row, entry.rhythm, now)
+    fields = _fields(entry)
+    is_retimed = any(getattr(row, name) != fields[name] for name in ("every", "cron", "timezone"))
+    for name, value in fields.items():
+        setattr(row, name, value)
+    Schedule.objects.filter(pk=row.pk).update(is_declared=True, **fields)
+    if is_retimed:
+        _plan_anew(row, now)
     log.info("schedule_changed", schedule=row.name, rhythm=str(entry.rhythm))
 
 
-def _plan_anew(row: Schedule, times: Rhythm, now: datetime) -> None:
+def _plan_anew(row: Schedule, now: datetime) -> int:
     """From the clock as it is. A time that comes a second time finds its tick."""
     unmoved = Schedule.objects.filter(pk=row.pk, next_at=row.next_at)
-    unmoved.update(next_at=times.next_after(now), planned_at=now)
+    return unmoved.update(next_at=rhythm_of(row).next_after(now), planned_at=now)
 
 
 def _fields(entry: Entry) -> dict[str, object]:
