@@ -44,7 +44,7 @@ def one_by_one(quick: bool) -> list[Result]:
 
 def in_bulk(quick: bool) -> list[Result]:
     """The same for jobs submitted together."""
-    count = 4_000 if quick else 30_000
+    count = 3_000 if quick else 30_000
     return _end_to_end("in_bulk", count, 1_500, bulk=True)
 
 
