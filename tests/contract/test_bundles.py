@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import OperationalError, connections
 
-from longwave.jobs import broker, coroutines, heartbeat, job, job_context, ledger, runner
+from longwave.jobs import broker, coroutines, endings, heartbeat, job, job_context, ledger, runner
 from longwave.jobs.bundle import Bundle
 from longwave.jobs.models import Job, Status
 
@@ -91,7 +91,7 @@ def test_a_message_heard_twice_runs_its_jobs_once() -> None:
 
 def test_jobs_of_one_serial_key_run_in_order_and_not_together() -> None:
     ids = brief.submit_many([{"value": value, "job_serial_key": "chat:1"} for value in range(3)])
-    assert ledger.claim_many(message(ids), "me", 30.0) == []
+    assert ledger.claim_many("bundles.brief", message(ids), "me", 30.0) == []
     runner.perform("bundles.brief", message(ids))
     assert ran == [0, 1, 2]
     assert statuses(ids) == [Status.SUCCESS] * 3
@@ -100,7 +100,7 @@ def test_jobs_of_one_serial_key_run_in_order_and_not_together() -> None:
 def test_a_job_under_which_a_worker_died_is_not_claimed_with_others() -> None:
     ids = brief.submit_many([{"value": value} for value in range(3)])
     Job.objects.filter(pk=ids[0]).update(crashes=1)
-    claims = ledger.claim_many(message(ids), "me", 30.0)
+    claims = ledger.claim_many("bundles.brief", message(ids), "me", 30.0)
     assert [held.id for held in claims] == ids[1:]
 
 
@@ -131,15 +131,16 @@ def test_what_a_long_job_keeps_waiting_is_handed_on(rung: list[tuple[int, int]])
 def test_a_retry_that_was_handed_on_still_counts_its_failures() -> None:
     ids = brief.submit_many([{"value": value} for value in range(2)])
     Job.objects.filter(pk__in=ids).update(failures=1, attempt=1)
-    claims = ledger.claim_many(message(ids), "me", 30.0)
-    bells = ledger.hand_on("me", claims)
+    claims = ledger.claim_many("bundles.brief", message(ids), "me", 30.0)
+    bells, cancelled = ledger.hand_on("me", claims)
+    assert cancelled == set()
     assert [(bell.id, bell.seq) for bell in bells] == [(job_id, 2) for job_id in ids]
     assert {(row.failures, row.attempt, row.status) for row in Job.objects.all()} == {(1, 1, Status.QUEUED)}
 
 
 def test_what_was_taken_over_meanwhile_is_not_finished() -> None:
     ids = brief.submit_many([{"value": value} for value in range(2)])
-    claims = ledger.claim_many(message(ids), "me", 30.0)
+    claims = ledger.claim_many("bundles.brief", message(ids), "me", 30.0)
     Job.objects.filter(pk=ids[0]).update(owner="another", seq=2)
     Bundle(brief, claims, job_context.now() + 30).run()
     assert statuses(ids) == [Status.RUNNING, Status.SUCCESS]
@@ -147,8 +148,64 @@ def test_what_was_taken_over_meanwhile_is_not_finished() -> None:
 
 def test_finishing_twice_after_a_lost_answer_loses_nothing() -> None:
     ids = brief.submit_many([{"value": value} for value in range(3)])
-    claims = ledger.claim_many(message(ids), "me", 30.0)
+    claims = ledger.claim_many("bundles.brief", message(ids), "me", 30.0)
     ended = [(held, "x") for held in claims]
     assert ledger.finish_many("me", ended) == set()
     assert ledger.finish_many("me", ended) == set()
     assert ledger.finish_many("another", ended) == set(ids)
+
+
+def test_a_message_runs_no_job_of_another_name() -> None:
+    ids = long.submit_many([{"value": value} for value in (1, 2)])
+    runner.perform("bundles.brief", message(ids))
+    assert ran == [1, 2]
+    assert {row.result for row in Job.objects.all()} == {None}
+
+
+def test_what_was_cancelled_before_it_began_is_not_handed_on() -> None:
+    ids = brief.submit_many([{"value": value} for value in range(2)])
+    claims = ledger.claim_many("bundles.brief", message(ids), "me", 30.0)
+    assert ledger.ask_to_stop(ids[0], "not wanted")
+    bells, cancelled = ledger.hand_on("me", claims)
+    assert ([bell.id for bell in bells], cancelled) == ([ids[1]], {ids[0]})
+    assert ledger.hand_on("me", claims) == (bells, cancelled)
+    assert statuses(ids) == [Status.CANCELLED, Status.QUEUED]
+
+
+def test_what_may_have_been_handed_on_is_not_run_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = brief.submit_many([{"value": value} for value in range(2)])
+    claims = ledger.claim_many("bundles.brief", message(ids), "me", 30.0)
+    bundle, hand_on = Bundle(brief, claims, job_context.now() + 30), ledger.hand_on
+
+    def unheard(*given: Any) -> Any:
+        hand_on(*given)
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(ledger, "hand_on", unheard)
+    bundle._look_after()
+    monkeypatch.setattr(ledger, "hand_on", hand_on)
+    bundle.run()
+    assert ran == []
+    assert statuses(ids) == [Status.QUEUED, Status.QUEUED]
+
+
+def test_an_error_out_of_the_bundle_loses_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = brief.submit_many([{"value": value} for value in ("a", "fails", "b")])
+
+    def broken(*_: Any) -> None:
+        raise ValueError("cannot be written")
+
+    monkeypatch.setattr(endings, "record", broken)
+    with pytest.raises(ValueError, match="cannot be written"):
+        runner.perform("bundles.brief", message(ids))
+    assert statuses(ids) == [Status.SUCCESS, Status.RUNNING, Status.QUEUED]
+
+
+def test_a_token_in_an_error_is_not_kept() -> None:
+    (job_id,) = brief.submit_many([{"value": "a"}])
+    held = ledger.claim(Job.objects.get(pk=job_id), 1, "me", 30.0)
+    assert held is not None
+    secret = "AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"
+    assert ledger.fail(held, f"GET /bot123456789:{secret}/getMe", f"Traceback: bot123456789:{secret}")
+    row = Job.objects.get(pk=job_id)
+    assert secret not in row.error + row.traceback

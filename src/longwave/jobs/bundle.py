@@ -8,7 +8,7 @@ shares a message with a long job waits no longer than that.
 from collections import deque
 from collections.abc import Sequence
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from django.db import connections
@@ -30,6 +30,7 @@ from longwave.jobs.declare import Again, AnyJob
 from longwave.jobs.hooks import Outcome
 from longwave.jobs.ledger import Claim
 
+T = TypeVar("T")
 log = structlog.get_logger("longwave.jobs")
 
 PATIENCE = 0.25
@@ -47,19 +48,23 @@ class Bundle:
         self._owner = claims[0].owner
         self._until = until
         self._waiting = deque(claims)
-        self._ended: list[tuple[Claim, Any]] = []
+        self._leaving: list[Claim] = []  # on their way to other workers: never run here any more
+        self._ended: deque[tuple[Claim, Any]] = deque()
         self._writing = Lock()
 
     def run(self) -> None:
         """Run them all, or hand on what the worker's end or a long job leaves behind."""
-        with heartbeat.beating(PATIENCE, self._look_after):
-            while (held := self._next()) is not None:
-                self._run(held)
-        database.persist(self._hand_on, give_up_after=endings.RECORD_PATIENCE)
-        database.persist(self._write_down, give_up_after=endings.RECORD_PATIENCE)
+        try:
+            with heartbeat.beating(PATIENCE, self._look_after):
+                while (held := self._next()) is not None:
+                    self._run(held)
+        finally:
+            database.persist(self._hand_on, give_up_after=endings.RECORD_PATIENCE)
+            database.persist(self._write_down, give_up_after=endings.RECORD_PATIENCE)
 
     def _next(self) -> Claim | None:
-        if stop.stopping() or job_context.now() >= self._until:
+        # Not on what is left of a lease: the first renewal would come too late.
+        if stop.stopping() or job_context.now() >= self._until - self._declared.lease / 2:
             return None
         try:
             return self._waiting.popleft()
@@ -86,6 +91,8 @@ class Bundle:
 
     def _look_after(self) -> None:
         """Called every PATIENCE, in another thread than the jobs run in."""
+        if self._writing.locked():
+            return  # the jobs' own thread is at it; whoever waits here would keep other bundles waiting
         try:
             self._hand_on()
             self._write_down()
@@ -96,32 +103,34 @@ class Bundle:
 
     def _hand_on(self) -> None:
         with self._writing:
-            unbegun = list(_drained(self._waiting))
-            if unbegun:
-                try:
-                    bells = ledger.hand_on(self._owner, unbegun)
-                except BaseException:
-                    self._waiting.extend(unbegun)
-                    raise
-                ring.ring_all(bells)
+            self._leaving += _drained(self._waiting)
+            if not self._leaving:
+                return
+            # Tried again until it is known to have worked: perhaps it has, and the jobs run elsewhere already.
+            bells, cancelled = ledger.hand_on(self._owner, self._leaving)
+            leaving, self._leaving = self._leaving, []
+            ring.ring_all(bells)
+            for held in leaving:
+                if held.id in cancelled:
+                    endings.followed(held.id, held.serial_key)
 
     def _write_down(self) -> None:
         with self._writing:
-            ended, self._ended = self._ended, []
+            ended = _drained(self._ended)
             if ended:
                 try:
                     lost = waiting.finish_many(self._owner, ended)
                 except BaseException:
-                    self._ended += ended
+                    self._ended.extend(ended)
                     raise
                 for job_id in lost:
                     # Its lease ran out meanwhile, and another worker decides what becomes of it.
                     log.warning("job_ended_too_late", job=job_id, job_name=self._declared.name)
 
 
-def _drained(waiting: "deque[Claim]") -> "list[Claim]":
-    """Everything in it, one by one: another thread takes from it too."""
-    found: list[Claim] = []
+def _drained(waiting: "deque[T]") -> "list[T]":
+    """Everything in it, one by one: another thread uses it too."""
+    found: list[T] = []
     while True:
         try:
             found.append(waiting.popleft())

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
+from django.db import transaction
 
 from longwave import database
 from longwave.jobs import declare, hooks, ledger, retrying, ring, waiting
@@ -107,4 +108,5 @@ def ring_next(serial_key: str | None) -> None:
         return
     following = database.persist(lambda: ledger.next_in_line(serial_key), give_up_after=RECORD_PATIENCE)
     if following is not None:
-        ring.ring_all([following])
+        # In a caller's transaction the end cannot be seen before its commit, and the message would be dropped.
+        transaction.on_commit(lambda: ring.ring_all([following]), robust=True)

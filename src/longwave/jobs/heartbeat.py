@@ -1,4 +1,4 @@
-"""The thread that renews the leases of the jobs running in this process, and looks after those that wait for them."""
+"""The threads that renew the leases of the jobs running in this process, and do what else comes back while they run."""
 
 import os
 import threading
@@ -59,7 +59,7 @@ class _Heart:
         try:
             while self._wait():
                 for beat in self._due():
-                    beat.act()
+                    _do(beat)
         finally:
             connections.close_all()
 
@@ -83,6 +83,14 @@ class _Heart:
         return due
 
 
+def _do(beat: _Beat) -> None:
+    try:
+        beat.act()
+    except Exception:
+        # The thread must live: no lease of this process would be renewed any more.
+        log.exception("heartbeat_failed")
+
+
 def _renew(context: JobContext, lease: float) -> None:
     asked = now()
     try:
@@ -96,13 +104,17 @@ def _renew(context: JobContext, lease: float) -> None:
         connections.close_all()
 
 
-_heart = _Heart()
+_heart, _hands = _Heart(), _Heart()
+"""Leases have a thread of their own: what may wait for a row that somebody has locked must not keep them waiting."""
+
+
+def beating(every: float, act: Callable[[], None]) -> AbstractContextManager[None]:
+    """Call `act` every so many seconds while the block runs, in a thread. It should not wait for long."""
+    return _beating(_hands, _Beat(every, act))
 
 
 @contextmanager
-def beating(every: float, act: Callable[[], None]) -> Iterator[None]:
-    """Call `act` every so many seconds while the block runs, in a thread. It must not raise, nor wait for long."""
-    heart, beat = _heart, _Beat(every, act)
+def _beating(heart: _Heart, beat: _Beat) -> Iterator[None]:
     heart.add(beat)
     try:
         yield
@@ -112,12 +124,12 @@ def beating(every: float, act: Callable[[], None]) -> Iterator[None]:
 
 def renewing(context: JobContext, lease: float) -> AbstractContextManager[None]:
     """Keep the lease of this job while the block runs."""
-    return beating(lease / RENEWALS_PER_LEASE, partial(_renew, context, lease))
+    return _beating(_heart, _Beat(lease / RENEWALS_PER_LEASE, partial(_renew, context, lease)))
 
 
 def _forget_after_fork() -> None:
-    global _heart
-    _heart = _Heart()
+    global _heart, _hands
+    _heart, _hands = _Heart(), _Heart()
 
 
 os.register_at_fork(after_in_child=_forget_after_fork)

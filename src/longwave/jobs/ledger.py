@@ -10,7 +10,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Exists, F, Min, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
-from longwave import database
+from longwave import database, logs
 from longwave.jobs.job_context import Cancelled
 from longwave.jobs.models import ACTIVE, FINISHED, Job, JobSpan, PausedQueue, Status
 from longwave.jobs.states import JOB
@@ -145,7 +145,7 @@ _PAIRS = {
 }
 _LEASED = "status = 'running', owner = %s, lease_until = {until}, attempt = attempt + 1, started_at = {now}"
 _FREE = (
-    "status = 'queued' AND serial_key IS NULL AND crashes = 0"
+    "status = 'queued' AND serial_key IS NULL AND crashes = 0 AND name = %s"
     " AND queue NOT IN (SELECT p.queue FROM longwave_paused_queue p)"
 )
 _CLAIMED = ("id", "seq", "name", "queue", "args", "attempt", "failures", "crashes", "checkpoint")
@@ -158,20 +158,22 @@ _CLAIM = {
 _CLAIM["postgresql"] = _CLAIM["sqlite"]
 
 
-def claim_many(pairs: Sequence[tuple[int, int]], owner: str, lease: float) -> list[Claim]:
-    """Start those of the jobs that are queued in their seq, whatever the others are.
+def claim_many(name: str, pairs: Sequence[tuple[int, int]], owner: str, lease: float) -> list[Claim]:
+    """Start those of the jobs of that name that are queued in their seq, whatever the others are.
 
     Not those with a serial key, whose turn it may not be, nor those under which a worker died: a job that kills its
     worker must not take the blame to others. They run by themselves (`claim`). Safe to repeat after a lost answer,
     because `owner` is unique for every attempt to claim.
     """
-    name, ids = database.dialect(), json.dumps(pairs)
-    sql = _CLAIM[name].format(
-        pairs=_PAIRS[name], now=database.NOW_SQL[name], until=database.IN_SECONDS_SQL[name].format("%s")
+    dialect, ids = database.dialect(), json.dumps(pairs)
+    sql = _CLAIM[dialect].format(
+        pairs=_PAIRS[dialect],
+        now=database.NOW_SQL[dialect],
+        until=database.IN_SECONDS_SQL[dialect].format("%s"),
     )
     with connection.cursor() as cursor:
-        cursor.execute(sql, [ids, owner, lease] if name == "mysql" else [owner, lease, ids])
-        rows = [] if name == "mysql" else cursor.fetchall()
+        cursor.execute(sql, [ids, owner, lease, name] if dialect == "mysql" else [owner, lease, ids, name])
+        rows = [] if dialect == "mysql" else cursor.fetchall()
     claims = [_read(row, owner) for row in rows]
     return sorted(claims if len(claims) == len(pairs) else _claims_of(owner, pairs), key=lambda held: held.id)
 
@@ -267,12 +269,17 @@ def finish_awaited(held: Claim, result: Any) -> bool:
     return _move("finish", held, result=result, error="", traceback="", **_ended())
 
 
-def hand_on(owner: str, unbegun: Sequence[Claim]) -> list[Bell]:
-    """running → queued for jobs that were claimed and never begun; what to ring for."""
+def hand_on(owner: str, unbegun: Sequence[Claim]) -> tuple[list[Bell], set[int]]:
+    """running → queued for jobs that were claimed and never begun, or cancelled for those that shall stop.
+
+    Answers with what to ring for, and with the ids of the cancelled ones. Safe to repeat after a lost answer.
+    """
     ids = [held.id for held in unbegun]
-    mine = Job.objects.filter(pk__in=ids, owner=owner, status=Status.RUNNING)
-    mine.update(**_leaving("hand_on"), attempt=F("attempt") - 1, **_queued())
-    return still_queued(ids)
+    mine = Job.objects.filter(pk__in=ids, owner=owner)
+    running = mine.filter(status=Status.RUNNING)
+    running.filter(cancel_reason="").update(**_leaving("hand_on"), attempt=F("attempt") - 1, **_queued())
+    running.update(**_leaving("stop"), **_ended())
+    return still_queued(ids), set(mine.filter(status=Status.CANCELLED).values_list("pk", flat=True))
 
 
 def fail(held: Claim, error: str, traceback: str) -> bool:
@@ -399,7 +406,10 @@ def _orderly() -> dict[str, Any]:
 
 
 def _blame(error: str, traceback: str) -> dict[str, Any]:
-    return {"error": storable(error)[:MAX_TRACEBACK], "traceback": storable(traceback)[-MAX_TRACEBACK:]}
+    return {
+        "error": storable(logs.scrub(error))[:MAX_TRACEBACK],
+        "traceback": storable(logs.scrub(traceback))[-MAX_TRACEBACK:],
+    }
 
 
 def storable_reason(text: str) -> str:
@@ -447,7 +457,11 @@ def rerun(ids: Sequence[int]) -> list[Bell]:
         failures=0,
         crashes=0,
         finished_at=None,
+        run_at=None,
         cancel_reason="",
+        progress=None,
+        error="",
+        traceback="",
         **_queued(),
     )
     return still_queued(ids)

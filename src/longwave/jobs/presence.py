@@ -1,6 +1,8 @@
 """Who is there to work: the workers that answer over the broker, or else those whose jobs are running."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -41,7 +43,19 @@ def workers() -> dict[str, Answer] | None:
         log.debug("workers_not_asked", why=str(error))
         return None
     told = {name: values for answer in answers or () for name, values in answer.items()}
-    return {name: Answer(name=name, **values) for name, values in sorted(told.items()) if "pid" in values}
+    return {name: _answer(name, values) for name, values in sorted(told.items()) if "pid" in values}
+
+
+def _answer(name: str, told: Mapping[str, Any]) -> Answer:
+    """From a worker of this version or another: what it does not say is not known."""
+    return Answer(
+        name=name,
+        host=told.get("host", ""),
+        pid=told["pid"],
+        queues=list(told.get("queues", ())),
+        concurrency=told.get("concurrency"),
+        memory_mb=told.get("memory_mb"),
+    )
 
 
 def listeners() -> dict[str, list[str]] | None:

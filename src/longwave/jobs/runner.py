@@ -70,11 +70,11 @@ def perform(name: str, pairs: Sequence[tuple[int, int]]) -> None:
 def _run_claimable(name: str, pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Run what can be claimed with one statement, as nearly all can; the rest has to be looked at one by one."""
     declared = declare.get(name)
-    if declared is None:
-        return list(pairs)
+    if declared is None or (declared.max_crashes == 1 and len(pairs) > 1):
+        return list(pairs)  # one that may cost no second worker must not be blamed for another's
     until, owner = job_context.now() + declared.lease, _new_owner()
     claims = database.persist(
-        lambda: ledger.claim_many(pairs, owner, declared.lease), give_up_after=CLAIM_PATIENCE
+        lambda: ledger.claim_many(name, pairs, owner, declared.lease), give_up_after=CLAIM_PATIENCE
     )
     if len(claims) == 1:
         _run(declared, claims[0], until)

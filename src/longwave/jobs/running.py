@@ -1,5 +1,6 @@
 """One run of one claimed job: its function is called, with the context it may ask for."""
 
+import asyncio
 import inspect
 from typing import Any
 
@@ -42,6 +43,6 @@ def _outcome(declared: AnyJob, held: Claim) -> Any:
         try:
             answer = declared.function(**held.args)
             return coroutines.run(answer) if inspect.iscoroutine(answer) else answer
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
             # SystemExit too: a job that calls sys.exit() fails, it does not take its worker along.
             return error
