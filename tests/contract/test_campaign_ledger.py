@@ -204,6 +204,7 @@ def test_with_the_policy_resend_a_dead_lanes_rows_are_sent_again() -> None:
 
     assert len(rows) == 3
     assert states(campaign) == {"pending": 3}
+    assert {b.outcome: b.count for b in Bucket.objects.all()} == {"orphaned": 3}  # perhaps charged
 
 
 def test_a_late_outcome_turns_unknown_into_what_it_was() -> None:

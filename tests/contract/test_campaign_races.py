@@ -1,11 +1,13 @@
 """What two processes, or a process and a person, do to one campaign at the same moment."""
 
 from collections import Counter
+from datetime import timedelta
 from threading import Thread
 
 import pytest
 from django.db import connection, transaction
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from longwave.campaigns import clearing, ledger, lifecycle, preparing, resolving, tending
 from longwave.campaigns.models import Batch, Campaign, CampaignState, Delivery
@@ -238,3 +240,34 @@ def test_one_schedule_that_cannot_be_kept_does_not_hold_up_the_others(
     tending.start_due()
 
     assert lifecycle.get(kept.pk).state == CampaignState.PREPARING
+
+
+@pytest.mark.parametrize("change", ["withdrawn", "moved"])
+def test_a_schedule_that_was_changed_meanwhile_starts_nothing(
+    change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = a_draft(contacts=1), a_draft(contacts=0)
+    Campaign.objects.update(state=CampaignState.SCHEDULED, scheduled_at=Now())
+    start = lifecycle.start
+
+    def start_slowly(campaign_id: int) -> Campaign:
+        if change == "withdrawn":
+            lifecycle.unschedule(second.pk)
+        else:
+            Campaign.objects.filter(pk=second.pk).update(scheduled_at=timezone.now() + timedelta(days=1))
+        return start(campaign_id)
+
+    monkeypatch.setattr(lifecycle, "start", start_slowly)
+    tending.start_due()
+
+    assert lifecycle.get(first.pk).state == CampaignState.PREPARING
+    assert lifecycle.get(second.pk).state == ("draft" if change == "withdrawn" else "scheduled")
+
+
+def test_a_budget_is_spent_by_one_lane() -> None:
+    campaign = a_draft(contacts=9)
+    lifecycle.start(campaign.pk)
+    Campaign.objects.update(batch_size=1, paid=True, stars_budget=10)
+    Job.objects.all().delete()
+    assert preparing.freeze(campaign.pk, until=lambda: False)
+    assert Job.objects.filter(name="campaigns.lane").count() == 1

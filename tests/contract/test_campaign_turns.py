@@ -7,7 +7,7 @@ from typing import TypeVar
 import pytest
 from django.db import connection, connections
 
-from longwave.campaigns import lifecycle, preparing, turn
+from longwave.campaigns import control, lifecycle, preparing, turn
 from longwave.campaigns.control import Control
 from longwave.campaigns.lane import in_taking_thread
 from longwave.campaigns.models import Campaign, CampaignState
@@ -105,3 +105,11 @@ def test_a_budget_in_stars_is_spent_to_the_last_and_never_overdrawn(sqlite: str,
     paused = lifecycle.get(campaign.pk)
     assert paused.reason.startswith("the budget of 5 Stars is spent; ")
     assert len(memory.outbox(account).messages) == int(5 / price)
+
+
+def test_a_sender_that_was_mended_while_a_lane_drained_stays_mended(sqlite: str) -> None:
+    campaign = a_running_campaign()
+    control.stop_broken(campaign.sender_id, "an old reason")
+    assert lifecycle.get(campaign.pk).state == CampaignState.RUNNING
+    control.break_sender(campaign.sender, "revoked")
+    assert lifecycle.get(campaign.pk).state == CampaignState.PAUSED

@@ -115,6 +115,14 @@ def _judge_silence(campaign: Campaign) -> None:
 def break_sender(sender: Sender, reason: str) -> None:
     """The provider refuses the sender itself: it and every campaign that sends through it stop at once."""
     mark_broken(sender.pk, reason)
+    stop_broken(sender.pk, reason)
+
+
+def stop_broken(sender_id: int, reason: str) -> None:
+    """Stop what sends through a sender that is refused. Not when it has been mended meanwhile."""
+    sender = Sender.objects.filter(pk=sender_id).exclude(status=SenderStatus.ACTIVE).first()
+    if sender is None:
+        return
     for campaign in Campaign.objects.filter(sender=sender, state=CampaignState.RUNNING):
         lifecycle.stop(campaign.pk, f"sender {sender.name} is refused: {reason}")
 

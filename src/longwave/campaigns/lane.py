@@ -22,7 +22,7 @@ from django.db import DatabaseError
 
 from longwave import database
 from longwave.campaigns import ledger
-from longwave.campaigns.control import Control, Halt
+from longwave.campaigns.control import Control, Halt, break_sender
 from longwave.campaigns.models import Campaign
 from longwave.campaigns.recording import FLUSH, LEASE, OUTAGE, Records
 from longwave.campaigns.settling import STOPPED, Pending, release, settle
@@ -107,6 +107,7 @@ class Lane:
 
     def __init__(self, work: Work, campaign: Campaign, *, turn: float = TURN) -> None:
         self._work = work
+        self._sender = campaign.sender
         self._message = work.compile(campaign)
         self._loop = asyncio.get_running_loop()
         # Lanes that started together do not all hand over at the same moment.
@@ -419,7 +420,10 @@ class Lane:
                     self._held_until = until
                     self._in_background(lambda: self._hold(retry_after))
             case SenderBroken(reason):
-                self._halt = self._halt or Halt("broken", reason)
+                if self._halt is None:
+                    self._halt = Halt("broken", reason)
+                    # Now, not when the other answers are in: everything that sends through it has to stop.
+                    self._in_background(lambda: break_sender(self._sender, reason))
         self._records.settled.append(settle(row, outcome, resend_unknown=self._work.resend_unknown))
 
     def _hold(self, seconds: float) -> None:

@@ -138,7 +138,9 @@ def orphan(campaign: Campaign, batch_id: int) -> int:
     """
     rows = Delivery.objects.filter(batch_id=batch_id, state=DeliveryState.SENDING)
     if campaign.on_unknown == "resend" and campaign.state != CampaignState.CANCELLED:
-        return rows.update(state=DeliveryState.PENDING, retry_at=None)
+        count = rows.update(state=DeliveryState.PENDING, retry_at=None)
+        _add_buckets(campaign.pk, {Charted.ORPHANED: count})  # they may have been paid for
+        return count
     count = rows.update(
         state=DeliveryState.UNKNOWN, outcome_at=Now(), error="the worker died while it was being sent"
     )

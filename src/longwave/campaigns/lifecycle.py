@@ -192,8 +192,12 @@ def _is_faster(rate: float | None, before: float | None) -> bool:
 
 
 def submit_lanes(campaign: Campaign) -> None:
-    """Ring for as many lanes as the campaign can use. A lane that is at work already is not doubled."""
-    wanted = min(LANES, ledger.available(campaign.pk).count())
+    """Ring for as many lanes as the campaign can use. A lane that is at work already is not doubled.
+
+    A budget is spent by one lane: several would not know of what the others have under way.
+    """
+    has_budget = campaign.paid and campaign.stars_budget is not None
+    wanted = min(1 if has_budget else LANES, ledger.available(campaign.pk).count())
     for number in range(wanted):
         find("campaigns.lane").submit(
             campaign_id=campaign.pk,

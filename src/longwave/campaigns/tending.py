@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 import structlog
-from django.db.models import Exists, OuterRef
+from django.db import transaction
+from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -22,14 +23,22 @@ MISSED_AFTER = 60.0
 
 def start_due() -> None:
     """Start every scheduled campaign whose time has come, or do what its policy says when it was missed."""
-    due = Campaign.objects.filter(state=CampaignState.SCHEDULED, scheduled_at__lte=Now())
-    for campaign in due:
+    for campaign in _due():
         _each(_start_or_miss, campaign)
 
 
+def _due() -> "QuerySet[Campaign]":
+    return Campaign.objects.filter(state=CampaignState.SCHEDULED, scheduled_at__lte=Now())
+
+
+@transaction.atomic
 def _start_or_miss(campaign: Campaign) -> None:
+    # Looked at once more, and held: whoever has withdrawn or moved it meanwhile was told that it will not start.
+    mine = _due().select_for_update().filter(pk=campaign.pk).first()
+    if mine is None:
+        return
     try:
-        _keep_schedule(campaign)
+        _keep_schedule(mine)
     except LongwaveError as error:
         # What was right when it was scheduled is wrong now (a revoked token, a file that is gone).
         lifecycle.miss(campaign.pk, f"could not start as scheduled: {error}")

@@ -60,7 +60,7 @@ def _after(campaign: Campaign, halt: Halt) -> Again | None:
         case "turn" | "stopping" | "lost":
             return Again(why=halt.kind)
         case "broken":
-            control.break_sender(campaign.sender, halt.reason)
+            control.stop_broken(campaign.sender_id, halt.reason)
             return None
         case "idle":
             lifecycle.complete(campaign.pk)

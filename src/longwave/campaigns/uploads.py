@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from longwave.campaigns.models import Campaign
+from longwave.campaigns.models import Campaign, CampaignState
 
 Files = dict[str, list[int] | None]
 """Of each local file its size and its time of change, or None where it cannot be seen from here."""
@@ -21,8 +21,14 @@ def usable(campaign: Campaign) -> dict[str, str]:
 
 
 def keep(campaign_id: int, media: Mapping[str, str], files: Files) -> None:
-    """Remember the ids of files that were uploaded. files: as they were just before."""
-    Campaign.objects.filter(pk=campaign_id).update(media=dict(media), media_files=files)
+    """Remember the ids of files that were uploaded for a test. files: as they were just before.
+
+    Not of a campaign that has been started meanwhile: its files may be others by now.
+    """
+    waiting = Campaign.objects.filter(
+        pk=campaign_id, state__in=(CampaignState.DRAFT, CampaignState.SCHEDULED)
+    )
+    waiting.update(media=dict(media), media_files=files)
 
 
 def _look_at(path: str) -> list[int] | None:

@@ -50,6 +50,10 @@ class NotDelivered(Conflict):
     """The message was refused for good; trying again would not help."""
 
 
+class OutcomeUnknown(NotDelivered):
+    """It may have arrived."""
+
+
 class PassingFault(LongwaveError):
     """The message was not delivered, probably for a passing reason: worth another try."""
 
@@ -91,7 +95,7 @@ def send_one(
     Raises NotDelivered or Conflict for good, PassingFault for another try.
     """
     if progress.saved == SENDING:
-        raise NotDelivered(
+        raise OutcomeUnknown(
             "outcome unknown: the worker died while the message was being sent. "
             "It may have arrived, so it is not sent again."
         )
@@ -223,7 +227,7 @@ def _result(outcome: Outcome, parcel: _Parcel) -> dict[str, Any]:
         case Retry(reason=reason):
             raise PassingFault(reason)
         case Unknown(reason=reason):
-            raise NotDelivered(f"outcome unknown: {reason}. It may have arrived, so it is not sent again.")
+            raise OutcomeUnknown(f"outcome unknown: {reason}. It may have arrived, so it is not sent again.")
         case SenderBroken(reason=reason):
             raise NotDelivered(f"the sender {parcel.sender.name!r} is broken: {reason}")
         case Gone(reason=reason) | Rejected(reason=reason):

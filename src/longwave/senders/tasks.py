@@ -22,8 +22,13 @@ def send_notification(
 def tell_admin(
     sender_id: int, address: str, content: dict[str, Any], fields: dict[str, Any]
 ) -> Again | dict[str, Any]:
-    """The same, tried for hours: what an admin has to know is often that the provider is away."""
-    return sending.send_one(sender_id, address, content, fields, job_context.current())
+    """The same, tried for hours, and rather twice than never: admins have to know that the provider is away."""
+    context = job_context.current()
+    try:
+        return sending.send_one(sender_id, address, content, fields, context)
+    except sending.OutcomeUnknown as error:
+        context.checkpoint(None)
+        raise sending.PassingFault(str(error)) from None
 
 
 @chore(every=600)

@@ -102,3 +102,12 @@ def test_a_start_forgets_what_was_uploaded_of_another_file() -> None:
     lifecycle.start(campaign.pk)
 
     assert lifecycle.get(campaign.pk).media == {}
+
+
+def test_a_test_that_ends_after_the_start_changes_no_file_of_the_campaign() -> None:
+    campaign = a_draft(text="Hello")
+    lifecycle.start(campaign.pk)
+
+    uploads.keep(campaign.pk, {"file": "old"}, {})
+
+    assert lifecycle.get(campaign.pk).media == {}

@@ -361,3 +361,18 @@ def test_a_bulk_campaign_at_full_rate_leaves_room_for_one_message(
     asked = ledger.state(f"sender:{slow.id}").now_us / 1e6
     send(slow)
     assert outbox.messages[0].at - asked < 1.0
+
+
+def test_an_admin_is_told_twice_rather_than_never(sender: Sender, outbox: memory.Outbox) -> None:
+    notify.notify_admins(sender, "paused: no answer")
+    outbox.script(Unknown("no answer in time"))
+    job = Job.objects.first()
+    assert job is not None
+    runner.execute(job.id, job.seq)
+    job.refresh_from_db()
+    assert (job.status, job.failures) == (Status.RETRY, 1)
+    Job.objects.filter(pk=job.id).update(status=Status.QUEUED, run_at=None)
+    runner.execute(job.id, job.seq)
+    job.refresh_from_db()
+    assert job.status == Status.SUCCESS
+    assert len(outbox.messages) == 2

@@ -160,7 +160,7 @@ class TelegramConnection:
         return url
 
     def _failed(self, error: Exception) -> Outcome:
-        if self._session.closed:
+        if self._session.closed and _is_refused_by_us(error):
             return Retry("the connection was closed on our side before the request left")
         if _was_not_written(error):
             return Retry(self._what_happened(error))
@@ -250,6 +250,12 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
                 raise _AnswerTooLong(f"the answer has more than {MAX_ANSWER} bytes")
             chunks.append(chunk)
     return b"".join(chunks)
+
+
+def _is_refused_by_us(error: Exception) -> bool:
+    """Whether aiohttp began nothing, because the session had been closed."""
+    is_connectors = type(error) is aiohttp.ClientConnectionError and str(error) == "Connector is closed."
+    return is_connectors or isinstance(error, RuntimeError)
 
 
 def _was_not_written(error: Exception) -> bool:

@@ -493,3 +493,23 @@ async def test_the_token_is_in_no_reason_no_repr_and_no_log(caplog: pytest.LogCa
 
 def test_scrubbing_finds_other_tokens_too():
     assert scrub("GET /bot987654321:ZZ" + "z" * 33 + "/getMe", TOKEN) == "GET /bot<token>/getMe"
+
+
+async def test_a_request_whose_connection_we_closed_may_have_arrived():
+    def hang(server: Server) -> Behaviour:
+        async def handle(reader: Reader, writer: Writer) -> None:
+            await server.read(reader)
+            await reader.read()
+
+        return handle
+
+    async with serving(hang) as server:
+        connection = TelegramConnection(Account(TOKEN, server.base_url))
+        message = text()
+        sending = asyncio.create_task(connection.send(message, message.render(ANN)))
+        async with asyncio.timeout(10):
+            while not server.requests:
+                await asyncio.sleep(0.01)
+        await connection.close()
+        assert type(await sending) is Unknown
+        assert type(await connection.send(message, message.render(ANN))) is Retry
