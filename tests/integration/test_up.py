@@ -1,5 +1,6 @@
 """`longwave up` for real: what it starts, what survives, and that nothing stays behind."""
 
+import contextlib
 import json
 import os
 import re
@@ -85,7 +86,8 @@ class Installation:
         """Kill -9 whatever lives; how many there were."""
         found = self.processes()
         for process in found:
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # with its parent it may have ended by itself
+                process.kill()
         return len(found)
 
     def _is_ours(self, process: psutil.Process) -> bool:
