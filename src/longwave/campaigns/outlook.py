@@ -1,6 +1,6 @@
 """What starting a campaign now would mean: how many, how long, how dear, and what they would read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.db.models import Sum
 
@@ -54,12 +54,17 @@ def preview(campaign: Campaign) -> list[Problem]:
     content = channel.parse(campaign.content)
     if not channel.templates(content):
         return []
-    found: list[Problem] = []
+    met: dict[str, tuple[Problem, list[str]]] = {}
     for contact in audience_of(campaign)[:PREVIEWED]:
-        recipient = recipient_of(contact)
-        for problem in channel.preview(content, recipient, paid=campaign.paid):
-            found.append(Problem(f"{problem.field} for {contact.address}", problem.value, problem.remedy))
-    return found
+        for problem in channel.preview(content, recipient_of(contact), paid=campaign.paid):
+            met.setdefault(str(problem), (problem, []))[1].append(contact.address)
+    return [replace(problem, field=f"{problem.field} for {_named(who)}") for problem, who in met.values()]
+
+
+def _named(addresses: list[str]) -> str:
+    """The first of them, and how many more."""
+    first, *others = addresses
+    return f"{first} and {len(others)} more" if others else first
 
 
 def recipient_of(contact: Contact) -> Recipient:

@@ -179,6 +179,18 @@ def test_a_message_that_is_wrong_for_the_first_who_get_it_is_refused_before_it_s
     assert lifecycle.get(campaign.pk).state == CampaignState.DRAFT
 
 
+def test_the_same_mistake_for_many_is_named_once() -> None:
+    campaign = a_campaign(
+        CampaignState.DRAFT, rate=30, contact_list=a_list("ann", "bob", "eve", named=["bob"])
+    )
+    Campaign.objects.update(content={"kind": "text", "text": "Hi {{ name }}"})
+
+    with pytest.raises(InvalidInput) as caught:
+        lifecycle.start(campaign.pk)
+
+    assert [problem.field for problem in caught.value.problems] == ["text for 1 and 1 more"]
+
+
 def test_what_a_person_cannot_do_now_comes_before_what_is_wrong_with_the_message() -> None:
     campaign = a_campaign(CampaignState.CANCELLED, rate=30)
     Campaign.objects.update(content={"kind": "text", "text": ""})
