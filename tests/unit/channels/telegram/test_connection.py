@@ -81,6 +81,16 @@ def answering(raw: bytes, *, keep: bool = False) -> Callable[[Server], Behaviour
     return behaviour
 
 
+def hang(server: Server) -> Behaviour:
+    """Read a request, and never answer."""
+
+    async def handle(reader: Reader, writer: Writer) -> None:
+        await server.read(reader)
+        await reader.read()
+
+    return handle
+
+
 def http(status: int, body: bytes, kind: str = "application/json") -> bytes:
     head = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
@@ -226,13 +236,6 @@ async def test_a_server_that_closes_at_once_is_not_tried_again_by_the_library():
 
 
 async def test_no_answer_in_time_may_have_been_sent():
-    def hang(server: Server) -> Behaviour:
-        async def handle(reader: Reader, writer: Writer) -> None:
-            await server.read(reader)
-            await reader.read()
-
-        return handle
-
     async with serving(hang) as server:
         assert await send(server.base_url, timeout=0.05) == Unknown("no answer in time")
 
@@ -274,13 +277,6 @@ async def test_a_task_whose_request_was_late_goes_on_with_the_next():
 
 
 async def test_a_cancellation_from_outside_is_not_taken_for_lateness():
-    def hang(server: Server) -> Behaviour:
-        async def handle(reader: Reader, writer: Writer) -> None:
-            await server.read(reader)
-            await reader.read()
-
-        return handle
-
     async with serving(hang) as server:
         task = asyncio.create_task(send(server.base_url, timeout=30))
         async with asyncio.timeout(10):
@@ -496,13 +492,6 @@ def test_scrubbing_finds_other_tokens_too():
 
 
 async def test_a_request_whose_connection_we_closed_may_have_arrived():
-    def hang(server: Server) -> Behaviour:
-        async def handle(reader: Reader, writer: Writer) -> None:
-            await server.read(reader)
-            await reader.read()
-
-        return handle
-
     async with serving(hang) as server:
         connection = TelegramConnection(Account(TOKEN, server.base_url))
         message = text()
