@@ -1,13 +1,13 @@
 """Jobs that share a message, on every database: together while they are brief, and each for itself where it must be."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from django.db import OperationalError, connections
 
-from longwave.jobs import broker, coroutines, endings, heartbeat, job, job_context, ledger, runner
+from longwave.jobs import endings, heartbeat, job, job_context, ledger, runner
 from longwave.jobs.bundle import Bundle
 from longwave.jobs.models import Job, Status
 
@@ -33,18 +33,9 @@ def long(value: int) -> None:
 
 
 @pytest.fixture(autouse=True)
-def rung(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
+def _afresh(database: str, rung: list[tuple[int, int]]) -> None:
     ran.clear()
     may_end.clear()
-    heartbeat._forget_after_fork()  # its thread may still have a connection to an earlier test's database
-    pairs: list[tuple[int, int]] = []
-
-    def publish(name: str, queue: str, messages: Sequence[Sequence[tuple[int, int]]]) -> None:
-        pairs.extend(pair for message in messages for pair in message)
-
-    monkeypatch.setattr(broker, "publish", publish)
-    yield pairs
-    coroutines.close()
 
 
 def message(ids: Sequence[int]) -> list[tuple[int, int]]:

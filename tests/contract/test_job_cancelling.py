@@ -1,7 +1,6 @@
 """Taking jobs back and hearing how far they are, the same on every database."""
 
 import threading
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +11,7 @@ from django.utils import timezone
 
 from longwave import background
 from longwave.core.errors import InvalidInput, NotFound
-from longwave.jobs import Again, Cancelled, broker, cancelling, job, job_context, ledger, runner, sweep, watch
+from longwave.jobs import Again, Cancelled, cancelling, job, job_context, ledger, runner, sweep, watch
 from longwave.jobs.models import Job, Status
 
 seen: list[Any] = []
@@ -51,14 +50,8 @@ def steps(count: int) -> None:
 
 
 @pytest.fixture(autouse=True)
-def rung(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
+def _afresh(rung: list[tuple[int, int]]) -> None:
     seen.clear()
-    pairs: list[tuple[int, int]] = []
-    monkeypatch.setattr(
-        broker, "publish", lambda name, queue, messages: pairs.extend(p for m in messages for p in m)
-    )
-    yield pairs
-    runner.coroutines.close()
 
 
 def row(job_id: int) -> Job:

@@ -17,7 +17,6 @@ from longwave.jobs import (
     Again,
     Cancelled,
     JobEvent,
-    broker,
     hooks,
     job,
     job_context,
@@ -99,14 +98,8 @@ async def traced_awaited() -> None:
 
 
 @pytest.fixture(autouse=True)
-def rung(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
+def _afresh(rung: list[tuple[int, int]]) -> None:
     told.clear()
-    pairs: list[tuple[int, int]] = []
-    monkeypatch.setattr(
-        broker, "publish", lambda name, queue, messages: pairs.extend(p for m in messages for p in m)
-    )
-    yield pairs
-    runner.coroutines.close()
 
 
 def row(job_id: int) -> Job:

@@ -1,7 +1,7 @@
 """Jobs that come after others, the same on every database: released once, by whichever ends last, or taken back."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -13,8 +13,10 @@ from django.utils import timezone
 
 from longwave import background
 from longwave.core.errors import InvalidInput
-from longwave.jobs import broker, job, ledger, runner, sweep, waiting
+from longwave.jobs import job, ledger, runner, sweep, waiting
 from longwave.jobs.models import Job, Status, Wait
+
+pytestmark = pytest.mark.usefixtures("rung")
 
 
 @job("waiting.stage", retries=0)
@@ -23,16 +25,6 @@ def stage(plan: str = "") -> str:
     if plan == "raise":
         raise RuntimeError("no luck")
     return plan
-
-
-@pytest.fixture(autouse=True)
-def rung(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
-    pairs: list[tuple[int, int]] = []
-    monkeypatch.setattr(
-        broker, "publish", lambda name, queue, messages: pairs.extend(p for m in messages for p in m)
-    )
-    yield pairs
-    runner.coroutines.close()
 
 
 def row(job_id: int) -> Job:

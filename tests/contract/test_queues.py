@@ -1,13 +1,12 @@
 """What an operator does with queues and failed jobs, on every database."""
 
-from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 
 from longwave.core.errors import Conflict, InvalidInput, NotFound
-from longwave.jobs import broker, coroutines, explaining, failed, job, ledger, pausing, runner, sweep
+from longwave.jobs import broker, explaining, failed, job, ledger, pausing, runner, sweep
 from longwave.jobs.failed import Wanted
 from longwave.jobs.models import Job, Status
 
@@ -23,17 +22,9 @@ def work(number: int) -> None:
 
 
 @pytest.fixture(autouse=True)
-def rung(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
+def _afresh(database: str, monkeypatch: pytest.MonkeyPatch, rung: list[tuple[int, int]]) -> None:
     ran.clear()
-    pairs: list[tuple[int, int]] = []
-
-    def publish(name: str, queue: str, messages: Sequence[Sequence[tuple[int, int]]]) -> None:
-        pairs.extend(pair for message in messages for pair in message)
-
-    monkeypatch.setattr(broker, "publish", publish)
     monkeypatch.setattr(broker, "depth", lambda queue: 0)
-    yield pairs
-    coroutines.close()
 
 
 def failures(*numbers: int) -> list[int]:
