@@ -39,21 +39,24 @@ def submit(quick: bool) -> list[Result]:
 def one_by_one(quick: bool) -> list[Result]:
     """From the first submit to the last job's end, each job submitted by itself."""
     count = 400 if quick else 5_000
-    return _end_to_end("one_by_one", count, 500, bulk=False)
+    return _end_to_end("one_by_one", count, 500, bulk=False, beside=True)
 
 
 def in_bulk(quick: bool) -> list[Result]:
     """The same for jobs submitted together."""
     count = 3_000 if quick else 30_000
-    return _end_to_end("in_bulk", count, 1_500, bulk=True)
+    return _end_to_end("in_bulk", count, 1_500, bulk=True, beside=not quick)
 
 
-def _end_to_end(name: str, count: int, target: float, *, bulk: bool) -> list[Result]:
+def _end_to_end(name: str, count: int, target: float, *, bulk: bool, beside: bool) -> list[Result]:
+    """beside: whether the peers are measured too. They take most of the time."""
     if not has_postgres():
         return [missing(name, "no PostgreSQL server; set TEST_POSTGRES_URL")]
     with stage("postgresql", workers=0, modules="working.tasks") as here:
         rate = _longwave(here, count, bulk=bulk)
-    found: dict[str, Any] = peers.measure(count, workers=WORKERS, concurrency=CONCURRENCY, bulk=bulk)
+    found: dict[str, Any] = {}
+    if beside:
+        found = peers.measure(count, workers=WORKERS, concurrency=CONCURRENCY, bulk=bulk)
     procrastinate = found.get("procrastinate")
     results = [result(name, rate, "jobs/s", target, peers=found)]
     if isinstance(procrastinate, float):
