@@ -15,7 +15,18 @@ import longwave  # noqa: E402
 
 longwave.setup()
 
+from longwave.jobs import ring, ringer  # noqa: E402
 from tests import databases  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _rings_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A submit rings before it returns, so that what was rung for can be looked at."""
+
+    def soon(name: str, queue: str, pairs: ringer.Pairs, *, is_alone: bool = False) -> None:
+        ring.ring(name, queue, pairs)
+
+    monkeypatch.setattr(ringer, "soon", soon)
 
 
 @pytest.fixture(params=databases.NAMES)

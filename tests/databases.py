@@ -36,6 +36,17 @@ def empty(kind: str) -> Iterator[str]:
         connections.close_all()
 
 
+@contextmanager
+def at(url: str) -> Iterator[str]:
+    """As `empty`, for a database that a test has for itself alone."""
+    _point_default_at(url)
+    call_command("migrate", verbosity=0)
+    try:
+        yield url
+    finally:
+        connections.close_all()
+
+
 def fresh(kind: str, name: str) -> str:
     """Create an empty, unmigrated database called `name` and return its URL: for tests that start processes."""
     if kind == "sqlite":

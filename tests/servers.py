@@ -1,31 +1,42 @@
 """Database servers of a test's own, to be killed and started again."""
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
 from tests import databases
-from tests.stacks import free_port, until
+from tests.brokers import free_port
+from tests.clocks import OwnClock
+from tests.waiting import until
 
 
 class Server:
-    """A server on a free port, with its data in a folder that goes with it."""
+    """A server on a free port, with its data in a folder that goes with it.
+
+    is_clocked: it has a clock of its own, which `clock.set` sets for all its connections.
+    """
 
     user: str
     url: str
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_clocked: bool = False) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="lw-"))
         self.port = free_port()
+        self._environment = dict(os.environ)
         self._as = {"user": self.user} if os.getuid() == 0 else {}
         if self._as:
             shutil.chown(self.folder, self.user)
         self.prepare()
+        if is_clocked:
+            self.clock = OwnClock(self.folder)
+            self._environment |= self.clock.environment
         self.start()
 
     def prepare(self) -> None: ...
@@ -52,7 +63,13 @@ class Server:
     def _run(self, command: list[str]) -> "subprocess.Popen[bytes]":
         with (self.folder / "log").open("ab") as log:
             return subprocess.Popen(
-                command, stdout=log, stderr=log, cwd=self.folder, start_new_session=True, **self._as
+                command,
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                start_new_session=True,
+                **self._as,
             )
 
     def _do(self, command: list[str]) -> None:
@@ -126,3 +143,13 @@ class MariaDB(Server):
             "ping",
         ]
         return subprocess.run(ask, capture_output=True).returncode == 0
+
+
+@contextlib.contextmanager
+def standing(kind: str, *, is_clocked: bool = False) -> Iterator[Server]:
+    """A server of the sort that `kind`, a stack, has. It goes when the block ends."""
+    server = (Postgres if kind.startswith("postgresql") else MariaDB)(is_clocked=is_clocked)
+    try:
+        yield server
+    finally:
+        server.remove()

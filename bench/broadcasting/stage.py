@@ -4,6 +4,7 @@ One a process: Longwave reads its settings once. Everything is gone when the `wi
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ Database = Literal["sqlite", "postgresql"]
 
 TOKEN = "4242424242:BENCH-token-of-the-fake-telegram-server"
 POSTGRES = os.environ.get("TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
+RABBITMQ = os.environ.get("TEST_RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672")
 SENDING, SINGLE = "campaigns,broadcast", "notifications,default"
 LANES_AT_ONCE, SINGLE_AT_ONCE = 16, 2
 """As `longwave up` starts its workers."""
@@ -49,6 +51,13 @@ def has_postgres() -> bool:
     return True
 
 
+def has_rabbitmq() -> bool:
+    """Whether there is a RabbitMQ server on this machine that may be given a virtual host."""
+    if shutil.which("rabbitmqctl") is None:
+        return False
+    return subprocess.run(["rabbitmqctl", "-q", "ping"], capture_output=True).returncode == 0
+
+
 @contextmanager
 def stage(
     kind: Database,
@@ -57,21 +66,24 @@ def stage(
     sender_rate: float = 0,
     burst_guard: float | None = None,
     modules: str = "",
+    on_rabbitmq: bool = False,
     **telegram: Any,
 ) -> Iterator["Stage"]:
     """A running installation with a sender; the fake has no limits and answers at once unless `telegram` says so.
 
-    modules: with jobs of the benchmark's own, as LONGWAVE_MODULES takes them.
+    modules: with jobs of the benchmark's own, as LONGWAVE_MODULES takes them. on_rabbitmq: not on a Valkey of its own.
     """
     with ExitStack() as things:
         home = Path(things.enter_context(tempfile.TemporaryDirectory(prefix="longwave-bench-")))
-        _own_environment(home, new_database(things) if kind == "postgresql" else None, modules)
+        broker = new_vhost(things) if on_rabbitmq else None
+        _own_environment(home, new_database(things) if kind == "postgresql" else None, modules, broker)
         fake = FakeTelegram(**{"rate": None, "chat_burst": None, **telegram})
         things.enter_context(fake)
         _load()
         built = Stage(home, fake, things)
         things.callback(_close_connections)
         built.open_for_business(workers, sender_rate, burst_guard)
+        things.callback(_flush)
         yield built
 
 
@@ -94,10 +106,11 @@ class Stage:
         from longwave.senders import senders
 
         call_command("migrate", verbosity=0)
-        self.broker = config.broker_socket(config.current())
-        broker.prepare(self.broker)
-        self._run(broker.command(self.broker))
-        until(lambda: broker.ping(self.broker), 20, "the broker does not answer")
+        if config.current().is_embedded:
+            self.broker = config.broker_socket(config.current())
+            broker.prepare(self.broker)
+            self._run(broker.command(self.broker))
+            until(lambda: broker.ping(self.broker), 20, "the broker does not answer")
         self.start("beat")
         for _ in range(workers):
             self.start_worker()
@@ -262,13 +275,15 @@ def kill(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def _own_environment(home: Path, database_url: str | None, modules: str) -> None:
+def _own_environment(home: Path, database_url: str | None, modules: str, broker_url: str | None) -> None:
     """Nothing of the user's own installation is used or touched."""
     for name in [name for name in os.environ if name.startswith("LONGWAVE_")]:
         del os.environ[name]
     os.environ |= {"LONGWAVE_HOME": str(home), "LONGWAVE_LOG_LEVEL": "WARNING"}
     if database_url:
         os.environ["LONGWAVE_DATABASE_URL"] = database_url
+    if broker_url:
+        os.environ["LONGWAVE_BROKER_URL"] = broker_url
     if modules:
         os.environ["LONGWAVE_MODULES"] = modules
         os.environ["PYTHONPATH"] = os.pathsep.join([str(BENCH), os.environ.get("PYTHONPATH", "")])
@@ -281,6 +296,13 @@ def _load() -> None:
     from longwave.jobs import rooms
 
     rooms.load()
+
+
+def _flush() -> None:
+    """Before the broker ends: ring for what was submitted last."""
+    from longwave.jobs import ringer
+
+    ringer.flush(60)
 
 
 def _close_connections() -> None:
@@ -298,6 +320,15 @@ def new_database(things: ExitStack) -> str:
         server.execute(f"CREATE DATABASE {name}")
     things.callback(_drop, name)
     return POSTGRES.rsplit("/", 1)[0] + "/" + name
+
+
+def new_vhost(things: ExitStack) -> str:
+    """A new virtual host on the RabbitMQ server, deleted at the end."""
+    name, user = f"longwave-bench-{uuid.uuid4().hex[:10]}", RABBITMQ.split("//")[1].split(":")[0]
+    for words in (["add_vhost", name], ["set_permissions", "-p", name, user, ".*", ".*", ".*"]):
+        subprocess.run(["rabbitmqctl", "-q", *words], check=True)
+    things.callback(subprocess.run, ["rabbitmqctl", "-q", "delete_vhost", name], check=True)
+    return f"{RABBITMQ}/{name}"
 
 
 def _drop(name: str) -> None:

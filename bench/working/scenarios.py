@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from broadcasting.stage import Stage, has_postgres, stage, until
+from broadcasting.stage import Stage, has_postgres, has_rabbitmq, stage, until
 from harness import Scenario
 from results import Broken, Result, missing, percentile, result
 from working import peers
@@ -46,6 +46,23 @@ def in_bulk(quick: bool) -> list[Result]:
     """The same for jobs submitted together."""
     count = 3_000 if quick else 30_000
     return _end_to_end("in_bulk", count, 1_500, bulk=True, beside=not quick)
+
+
+def one_by_one_rabbitmq(quick: bool) -> list[Result]:
+    """As `one_by_one`, with RabbitMQ in the place of Valkey."""
+    return _on_rabbitmq("one_by_one_rabbitmq", 5_000, bulk=False)
+
+
+def in_bulk_rabbitmq(quick: bool) -> list[Result]:
+    """As `in_bulk`, with RabbitMQ in the place of Valkey."""
+    return _on_rabbitmq("in_bulk_rabbitmq", 30_000, bulk=True)
+
+
+def _on_rabbitmq(name: str, count: int, *, bulk: bool) -> list[Result]:
+    if not (has_postgres() and has_rabbitmq()):
+        return [missing(name, "no PostgreSQL or no RabbitMQ server on this machine")]
+    with stage("postgresql", workers=0, modules="working.tasks", on_rabbitmq=True) as here:
+        return [result(name, _longwave(here, count, bulk=bulk), "jobs/s")]
 
 
 def _end_to_end(name: str, count: int, target: float, *, bulk: bool, beside: bool) -> list[Result]:
@@ -97,4 +114,10 @@ def _seconds(work: Any) -> float:
     return time.perf_counter() - began
 
 
-SCENARIOS: Mapping[str, Scenario] = {"submit": submit, "one_by_one": one_by_one, "in_bulk": in_bulk}
+SCENARIOS: Mapping[str, Scenario] = {
+    "submit": submit,
+    "one_by_one": one_by_one,
+    "in_bulk": in_bulk,
+    "one_by_one_rabbitmq": one_by_one_rabbitmq,
+    "in_bulk_rabbitmq": in_bulk_rabbitmq,
+}

@@ -1,8 +1,14 @@
 """The web application."""
 
-import os
+import structlog
 
-from django.core.asgi import get_asgi_application
+import longwave
+from longwave import logs
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "longwave.settings")
+if not structlog.is_configured():
+    logs.adopt()
+longwave.setup()
+
+from django.core.asgi import get_asgi_application  # noqa: E402 - Django's settings are chosen above
+
 application = get_asgi_application()

@@ -10,6 +10,7 @@ Every function waits for the database, some milliseconds. In a coroutine write
 """
 
 import functools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -23,7 +24,7 @@ longwave.setup()  # importing this is asking for it: the order of a bot's import
 from django.core.exceptions import SynchronousOnlyOperation  # noqa: E402
 from django.db import DatabaseError, connection  # noqa: E402
 
-from longwave.core.errors import Conflict, InvalidInput, LongwaveError, NotFound  # noqa: E402
+from longwave.core.errors import Conflict, InvalidInput, LongwaveError, NotFound, Problem  # noqa: E402
 from longwave.jobs import cancelling, declare, results, rooms, stats, submission, timeline  # noqa: E402
 from longwave.jobs.declare import OPTION_PREFIX, AnyJob, Options  # noqa: E402
 from longwave.jobs.models import Job  # noqa: E402
@@ -57,6 +58,9 @@ __all__ = [
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_CHAT = re.compile(r"-?[0-9]{1,16}|@[A-Za-z][A-Za-z0-9_]{3,31}")
+"""What Telegram takes for a chat: its number, or the name of a public one."""
 
 FILE_JOB = "files.process"
 LLM_JOB = "llm.process"
@@ -158,6 +162,10 @@ def submit_telegram_notification(
     is; nothing in it is a template. Raises InvalidInput for what Telegram would refuse, NotFound and Conflict for a
     sender that is not there or may not send.
     """
+    if not _CHAT.fullmatch(str(chat_id)):
+        raise InvalidInput(
+            Problem("chat_id", chat_id, "must be a chat's number, or the @name of a public one")
+        )
     by = senders.by_name(sender) if sender is not None else senders.only("telegram")
     return notify.notify_text(by, str(chat_id), text, content).id
 
@@ -165,13 +173,13 @@ def submit_telegram_notification(
 @_verb
 def get_task_result(task_id: int) -> TaskResult:
     """The task as it is now. Raises NotFound: there was none, or it ended long ago and is forgotten."""
-    return results.result_of(task_id)
+    return results.result_of(_id(task_id))
 
 
 @_verb
 def get_task_timeline(task_id: int) -> list[Moment]:
     """What is known of the task's life, the earliest first, with the spans it recorded. Raises NotFound."""
-    return timeline.timeline_of(task_id)
+    return timeline.timeline_of(_id(task_id))
 
 
 @_verb
@@ -180,7 +188,7 @@ def cancel(task_id: int, reason: str = "cancelled by the bot") -> bool:
 
     Raises NotFound for a task that there is not.
     """
-    return cancelling.cancel(task_id, reason)
+    return cancelling.cancel(_id(task_id), reason)
 
 
 @_verb
@@ -197,8 +205,14 @@ def get_queue_status() -> dict[str, QueueStatus]:
 
 @_verb
 def get_worker_stats() -> WorkerStats:
-    """Totals over all queues, and how many workers there are. It takes half a second: workers are asked."""
+    """Totals over all queues, and how many workers there are. It takes a second: workers are asked."""
     return stats.worker_stats()
+
+
+def _id(task_id: object) -> int:
+    if not isinstance(task_id, int):
+        raise InvalidInput(Problem("task_id", task_id, "must be a whole number, as submit returned it"))
+    return task_id
 
 
 def _submit(job_type: AnyJob, args: Mapping[str, Any], options: Options) -> int:

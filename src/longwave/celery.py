@@ -41,6 +41,14 @@ def transport_options(settings: config.Config, url: str) -> dict[str, Any]:
     }
 
 
+def _queue(name: str, url: str) -> dict[str, Any]:
+    plain = {"exchange": "", "routing_key": name}
+    if queues.is_redis(url):
+        return plain
+    # RabbitMQ closes the channel of a consumer that acknowledges later than this: 30 min, unless it is told otherwise.
+    return plain | {"consumer_arguments": {"x-consumer-timeout": HARD_LIMIT * 2 * 1000}}
+
+
 def options(settings: config.Config) -> dict[str, Any]:
     """Celery's settings. What is not here is Celery's default."""
     url = broker_url(settings)
@@ -59,6 +67,8 @@ def options(settings: config.Config) -> dict[str, Any]:
         "task_acks_on_failure_or_timeout": True,
         "task_reject_on_worker_lost": False,
         "worker_prefetch_multiplier": 1,
+        "worker_enable_prefetch_count_reduction": False,
+        "worker_consumer": "longwave.jobs.consuming:Consumer",
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "task_soft_time_limit": SOFT_LIMIT,
         "task_time_limit": HARD_LIMIT,
@@ -66,7 +76,7 @@ def options(settings: config.Config) -> dict[str, Any]:
         "task_publish_retry": False,
         "task_default_queue": "default",
         "task_default_exchange": "",
-        "task_queues": {name: {"exchange": "", "routing_key": name} for name in queues.PRIORITIES},
+        "task_queues": {name: _queue(name, url) for name in queues.PRIORITIES},
         "task_queue_max_priority": None if queues.is_redis(url) else queues.HIGHEST,
         "task_create_missing_queues": True,
         "worker_send_task_events": False,
@@ -88,7 +98,7 @@ def _prepare_worker(**_: object) -> None:
 
     longwave.setup()
     # Not at the top: models may only be imported after setup, and whoever just submits needs none of it.
-    from longwave.jobs import answering, worker  # noqa: F401 - importing the first teaches the worker to answer
+    from longwave.jobs import answering, task_events, worker  # noqa: F401 - importing teaches the worker to answer
 
     worker.prepare()
 

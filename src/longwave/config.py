@@ -42,6 +42,9 @@ class Config:
     secret_key: signs and encrypts; generated once into the data folder (mode 0600) unless set.
     log_level, log_format: what is logged and whether for people (`console`) or machines (`json`).
     modules: Python modules of your own that declare jobs; every process that runs jobs imports them.
+    log_dir: a folder for a log file a component, beside stderr; none unless set.
+    flower_auth: who may see Flower, each as `user:password`; nobody from another machine unless set.
+    keep_done, keep_failed: days for which jobs are kept that succeeded or were cancelled, and that failed.
     """
 
     home: Path
@@ -53,6 +56,10 @@ class Config:
     log_level: str
     log_format: LogFormat
     modules: tuple[str, ...] = ()
+    log_dir: Path | None = None
+    flower_auth: tuple[str, ...] = ()
+    keep_done: float = 7.0
+    keep_failed: float = 30.0
 
     def __repr__(self) -> str:
         return f"Config(home={str(self.home)!r}, embedded={self.is_embedded})"
@@ -92,6 +99,10 @@ def read(environ: Mapping[str, str]) -> Config:
         log_level=take("log_level", _choice("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
         log_format=take("log_format", _choice("console", "json"), "console"),
         modules=take("modules", _modules, ()),
+        log_dir=take("log_dir", _home, None),
+        flower_auth=take("flower_auth", _logins, ()),
+        keep_done=take("keep_done", _days, 7.0),
+        keep_failed=take("keep_failed", _days, 30.0),
     )
     if problems:
         raise InvalidInput(*problems)
@@ -157,8 +168,8 @@ def _read_secret(variable: str, path: str, problems: list[Problem]) -> str | Non
 
 
 def _shown(name: str, text: str) -> str:
-    """`text` as an error may repeat it: without the secret key, without a URL's password."""
-    if name == "secret_key":
+    """`text` as an error may repeat it: without the secret key or a login, without a URL's password."""
+    if name in ("secret_key", "flower_auth"):
         return "…"
     return re.sub(r"://[^/]*@", "://…@", text)
 
@@ -187,6 +198,16 @@ def _port(text: str) -> int:
     return port
 
 
+def _days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        days = -1.0
+    if not 0.01 <= days <= 3650:
+        raise ValueError("must be a number of days from 0.01 to 3650")
+    return days
+
+
 def _modules(text: str) -> tuple[str, ...]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
@@ -195,6 +216,14 @@ def _modules(text: str) -> tuple[str, ...]:
                 f"{name!r} is no module's name; give names such as bot.tasks, separated by commas"
             )
     return tuple(dict.fromkeys(names))
+
+
+def _logins(text: str) -> tuple[str, ...]:
+    logins = tuple(dict.fromkeys(login.strip() for login in text.split(",") if login.strip()))
+    parts = [login.partition(":") for login in logins]
+    if not logins or not text.isascii() or not all(user and password for user, _, password in parts):
+        raise ValueError("must be user:password in plain ASCII, or several separated by commas")
+    return logins
 
 
 def _choice(*allowed: str) -> Callable[[str], Any]:

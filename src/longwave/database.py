@@ -96,6 +96,10 @@ _PASSING = (
     "starting up",
     "recovery mode",
     "can't connect",
+    # Until somebody makes room, which is as good as away. SQLite, and InnoDB's 1114; MySQL's 1021; PostgreSQL.
+    "is full",
+    "disk full",
+    "no space left",
 )
 
 

@@ -20,6 +20,7 @@ INSTALLED_APPS = [
     "longwave.senders",
     "longwave.contacts",
     "longwave.campaigns",
+    "longwave.ops",
 ]
 MIDDLEWARE: list[str] = []
 LOGGING_CONFIG = None  # structlog is set up by longwave.logs

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.stacks import STACKS, Stack, pass_time, stack, until
+from tests.stacks import STACKS, Stack, stack
+from tests.waiting import pass_time, until
 
 pytestmark = pytest.mark.chaos
 
@@ -13,17 +14,8 @@ pytestmark = pytest.mark.chaos
 @pytest.fixture(scope="module", params=STACKS)
 def started(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with stack(request.param, tmp_path_factory.mktemp("home")) as one:
-        one.add_sender(500)
-        one.import_contacts(8000)
+        one.prepare(8000, 500)
         yield one
-
-
-@pytest.fixture
-def running(started: Stack) -> Iterator[Stack]:
-    """The installation, with nothing left of what an earlier test did."""
-    started.telegram.reset()
-    yield started
-    started.cancel_all()
 
 
 def arrivals_between(running: Stack, first: float, last: float) -> int:
@@ -54,7 +46,7 @@ def test_pause_resume_and_cancel_take_effect_within_a_second(running: Stack) -> 
     pass_time(cancelled + 1.5)
     assert arrivals_between(running, cancelled + 1.0, time.time()) == 0
     report = running.wait(campaign, "cancelled")
-    running_out = running.verdict(campaign, 8000)
+    running_out = running.verdict(campaign)
     assert report["sent"] == running_out.delivered_once
     assert running_out.delivered_twice == 0
 

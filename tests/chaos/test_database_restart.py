@@ -4,13 +4,13 @@ SQLite has no server: it dies with the processes that have its file open, which 
 """
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.servers import MariaDB, Postgres, Server
-from tests.stacks import Stack, stack, until
+from tests.servers import Server
+from tests.stacks import Stack, stack
+from tests.waiting import until
 
 pytestmark = pytest.mark.chaos
 
@@ -18,13 +18,6 @@ pytestmark = pytest.mark.chaos
 @pytest.fixture(params=["postgresql+redis", "mariadb+rabbitmq"])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-@pytest.fixture
-def server(kind: str) -> Iterator[Server]:
-    started = Postgres() if kind.startswith("postgresql") else MariaDB()
-    yield started
-    started.remove()
 
 
 def is_silent(running: Stack) -> bool:
@@ -44,6 +37,6 @@ def test_a_killed_database_costs_nobody_their_message_and_nobody_gets_two(
         server.start()
         running.wait(campaign, timeout=120)
 
-        verdict = running.verdict(campaign, 6000)
+        verdict = running.verdict(campaign)
         assert (verdict.delivered_twice, verdict.lost) == (0, 0)
         assert verdict.unknown <= 1000

@@ -13,17 +13,8 @@ pytestmark = pytest.mark.chaos
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with stack("sqlite+embedded", tmp_path_factory.mktemp("home"), workers=1) as one:
-        one.add_sender(500)
-        one.import_contacts(1500)
+        one.prepare(1500, 500)
         yield one
-
-
-@pytest.fixture
-def running(started: Stack) -> Iterator[Stack]:
-    """The installation, with nothing left of what an earlier test did."""
-    started.telegram.reset()
-    yield started
-    started.cancel_all()
 
 
 def test_passing_faults_are_tried_again(running: Stack) -> None:
@@ -32,7 +23,7 @@ def test_passing_faults_are_tried_again(running: Stack) -> None:
     campaign = running.launch()
     report = running.wait(campaign)
 
-    verdict = running.verdict(campaign, 1500)
+    verdict = running.verdict(campaign)
     assert (verdict.delivered_once, verdict.delivered_twice, verdict.lost) == (1500, 0, 0)
     assert report["failed"] == 0
 
@@ -47,7 +38,7 @@ def test_an_answer_that_never_came_is_unknown_until_somebody_decides(running: St
     running.run("campaign", "resolve", str(campaign), "skip")
     report = running.show(campaign)
     assert (report["unknown"], report["skipped"]) == (0, 7)
-    assert running.verdict(campaign, 1500).delivered_twice == 0
+    assert running.verdict(campaign).delivered_twice == 0
 
 
 def test_a_local_file_is_uploaded_once(running: Stack) -> None:
@@ -63,4 +54,4 @@ def test_a_local_file_is_uploaded_once(running: Stack) -> None:
     photo.unlink()
     running.wait(campaign)
 
-    assert running.verdict(campaign, 1500).delivered_once == 1500
+    assert running.verdict(campaign).delivered_once == 1500

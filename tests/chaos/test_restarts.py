@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.stacks import STACKS, stack, until
+from tests.stacks import STACKS, stack
+from tests.waiting import until
 
 pytestmark = pytest.mark.chaos
 
@@ -26,7 +27,7 @@ def test_killed_before_anybody_took_it_and_again_midway_it_goes_on_where_it_was(
 
         running.start_again()
         running.wait(campaign)
-        verdict = running.verdict(campaign, 3000)
+        verdict = running.verdict(campaign)
         assert (verdict.delivered_twice, verdict.lost) == (0, 0)
         assert verdict.unknown <= 800
         until(lambda: len(running.worker_pids()) == 2, 10, running.logs)

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.stacks import STACKS, Stack, stack, until
+from tests.stacks import STACKS, Stack, stack
+from tests.waiting import until
 
 pytestmark = pytest.mark.chaos
 ADMIN = 777_000_777
@@ -13,17 +14,8 @@ ADMIN = 777_000_777
 @pytest.fixture(scope="module", params=STACKS)
 def started(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with stack(request.param, tmp_path_factory.mktemp("home"), workers=1) as one:
-        one.add_sender(500, admin_chat=str(ADMIN))
-        one.import_contacts(1500)
+        one.prepare(1500, 500, admin_chat=str(ADMIN))
         yield one
-
-
-@pytest.fixture
-def running(started: Stack) -> Iterator[Stack]:
-    """The installation, with nothing left of what an earlier test did."""
-    started.telegram.reset()
-    yield started
-    started.cancel_all()
 
 
 def told(running: Stack) -> str:
@@ -52,13 +44,13 @@ def test_a_revoked_token_stops_the_sender_at_once(running: Stack) -> None:
 
     assert "refused" in report["reason"]
     assert report["rejected"] == report["failed"] == report["gone"] == 0
-    assert running.ask("sender", "show", "bot")["status"] == "broken"
+    assert running.ask("sender", "show", running.name)["status"] == "broken"
 
     running.telegram.clear_faults()
-    running.run("sender", "enable", "bot")
+    running.run("sender", "enable", running.name)
     running.run("campaign", "resume", str(campaign))
     running.wait(campaign)
-    verdict = running.verdict(campaign, 1500)
+    verdict = running.verdict(campaign)
     assert (verdict.delivered_once, verdict.delivered_twice, verdict.lost) == (1500, 0, 0)
 
 

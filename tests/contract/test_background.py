@@ -9,7 +9,8 @@ from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from longwave import background
-from longwave.jobs import broker, job, runner
+from longwave.core.errors import InvalidInput
+from longwave.jobs import broker, job, leases, ledger, runner
 from longwave.jobs.models import Job
 
 
@@ -38,15 +39,24 @@ def test_a_task_is_submitted_done_and_answered(database: str) -> None:
     assert done.duration_ms >= 0
 
 
+def test_what_cannot_be_an_id_is_named(database: str) -> None:
+    for verb in (background.get_task_result, background.get_task_timeline, background.cancel):
+        with pytest.raises(InvalidInput, match="task_id = 'abc': must be a whole number"):
+            verb("abc")  # type: ignore[arg-type]
+
+
 def test_the_oldest_wait_is_counted_from_when_it_could_have_run(database: str) -> None:
     first = background.submit("facade.note")
     background.submit("facade.note")
-    Job.objects.filter(pk=first).update(created_at=timezone.now() - timedelta(seconds=90))
+    Job.objects.filter(pk=first).update(ready_at=timezone.now() - timedelta(seconds=90))
     found = background.get_queue_status()["import"]
     assert found.ready == 2
     assert 90 <= found.oldest_wait < 120
-    Job.objects.filter(pk=first).update(started_at=timezone.now() - timedelta(seconds=30))
-    assert 30 <= background.get_queue_status()["import"].oldest_wait < 60
+    held = ledger.claim(Job.objects.get(pk=first), 1, "me", 30.0)
+    assert held is not None
+    assert background.get_queue_status()["import"].oldest_wait < 60
+    assert leases.requeue(held)  # it has waited since its last turn only
+    assert background.get_queue_status()["import"].oldest_wait < 60
 
 
 def test_a_connection_that_the_server_closed_is_opened_again(database: str) -> None:
@@ -89,7 +99,7 @@ def test_what_a_submit_does_not_give_has_the_models_defaults(database: str) -> N
     one = background.submit("facade.note")
     (many,) = note.submit_many([{}])
     plain = Job(name="facade.note", queue="import", status="queued")
-    given = {"id", "rung_at", "created_at"}
+    given = {"id", "rung_at", "ready_at", "created_at"}
     for job_id in (one, many):
         stored = Job.objects.get(pk=job_id)
         for field in Job._meta.concrete_fields:

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import uuid
@@ -45,17 +46,30 @@ class Service:
 
 
 @pytest.fixture(params=["redis", "rabbitmq"])
-def service(
-    request: pytest.FixtureRequest, sqlite: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Service]:
-    with {"redis": _redis, "rabbitmq": _rabbitmq}[request.param]() as found, _used(found.url):
+def service(request: pytest.FixtureRequest, sqlite: str) -> Iterator[Service]:
+    found: Service = request.getfixturevalue(request.param)
+    with _used(found.url):
+        broker.delete(QUEUE)
         yield found
 
 
 @pytest.fixture
-def redis_only(sqlite: str) -> Iterator[Service]:
-    with _redis() as found, _used(found.url):
+def redis() -> Iterator[Service]:
+    with _redis() as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def rabbitmq() -> Iterator[Service]:
+    """One for all tests: to make a virtual host takes seconds."""
+    with _rabbitmq() as found:
+        yield found
+
+
+@pytest.fixture
+def redis_only(redis: Service, sqlite: str) -> Iterator[Service]:
+    with _used(redis.url):
+        yield redis
 
 
 @contextmanager
@@ -168,6 +182,18 @@ def test_many_jobs_rung_for_at_once_share_messages(service: Service) -> None:
     messages = heard(QUEUE)
     assert [len(pairs) for _, pairs, _ in messages] == [6] * 16 + [4]
     assert [pair for _, pairs, _ in messages for pair in pairs] == [[job_id, 1] for job_id in ids]
+
+
+def test_a_process_that_ends_at_once_has_rung_for_what_it_submitted(service: Service, sqlite: str) -> None:
+    code = (
+        "import longwave; longwave.setup(); from tests.contract import test_brokers;"
+        f"[test_brokers.single.submit(job_queue={QUEUE!r}) for _ in range(10)]"
+    )
+    urls = {"LONGWAVE_DATABASE_URL": sqlite, "LONGWAVE_BROKER_URL": service.url}
+    subprocess.run([sys.executable, "-c", code], env=os.environ | urls, check=True, timeout=60)
+    rung = [job_id for _, pairs, _ in heard(QUEUE) for job_id, _ in pairs]
+    assert sorted(rung) == sorted(Job.objects.values_list("pk", flat=True))
+    assert len(rung) == 10
 
 
 def test_a_queue_that_does_not_exist_is_empty(service: Service) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connections
 
-from longwave.jobs import endings, heartbeat, job, job_context, ledger, runner
+from longwave.jobs import endings, heartbeat, job, job_context, leases, ledger, runner
 from longwave.jobs.bundle import Bundle
 from longwave.jobs.models import Job, Status
 
@@ -123,7 +123,7 @@ def test_a_retry_that_was_handed_on_still_counts_its_failures() -> None:
     ids = brief.submit_many([{"value": value} for value in range(2)])
     Job.objects.filter(pk__in=ids).update(failures=1, attempt=1)
     claims = ledger.claim_many("bundles.brief", message(ids), "me", 30.0)
-    bells, cancelled = ledger.hand_on("me", claims)
+    bells, cancelled = leases.hand_on("me", claims)
     assert cancelled == set()
     assert [(bell.id, bell.seq) for bell in bells] == [(job_id, 2) for job_id in ids]
     assert {(row.failures, row.attempt, row.status) for row in Job.objects.all()} == {(1, 1, Status.QUEUED)}
@@ -156,25 +156,26 @@ def test_a_message_runs_no_job_of_another_name() -> None:
 def test_what_was_cancelled_before_it_began_is_not_handed_on() -> None:
     ids = brief.submit_many([{"value": value} for value in range(2)])
     claims = ledger.claim_many("bundles.brief", message(ids), "me", 30.0)
-    assert ledger.ask_to_stop(ids[0], "not wanted")
-    bells, cancelled = ledger.hand_on("me", claims)
+    assert leases.ask_to_stop(ids[0], "not wanted")
+    bells, cancelled = leases.hand_on("me", claims)
     assert ([bell.id for bell in bells], cancelled) == ([ids[1]], {ids[0]})
-    assert ledger.hand_on("me", claims) == (bells, cancelled)
+    assert leases.hand_on("me", claims) == (bells, cancelled)
     assert statuses(ids) == [Status.CANCELLED, Status.QUEUED]
 
 
 def test_what_may_have_been_handed_on_is_not_run_here(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = brief.submit_many([{"value": value} for value in range(2)])
     claims = ledger.claim_many("bundles.brief", message(ids), "me", 30.0)
-    bundle, hand_on = Bundle(brief, claims, job_context.now() + 30), ledger.hand_on
+    bundle, hand_on = Bundle(brief, claims, job_context.now() + 30), leases.hand_on
 
     def unheard(*given: Any) -> Any:
         hand_on(*given)
         raise OperationalError("server closed the connection unexpectedly")
 
-    monkeypatch.setattr(ledger, "hand_on", unheard)
+    monkeypatch.setattr(leases, "hand_on", unheard)
+    monkeypatch.setattr("longwave.jobs.bundle.PATIENCE", 0.0)
     bundle._look_after()
-    monkeypatch.setattr(ledger, "hand_on", hand_on)
+    monkeypatch.setattr(leases, "hand_on", hand_on)
     bundle.run()
     assert ran == []
     assert statuses(ids) == [Status.QUEUED, Status.QUEUED]
@@ -197,6 +198,6 @@ def test_a_token_in_an_error_is_not_kept() -> None:
     held = ledger.claim(Job.objects.get(pk=job_id), 1, "me", 30.0)
     assert held is not None
     secret = "AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"
-    assert ledger.fail(held, f"GET /bot123456789:{secret}/getMe", f"Traceback: bot123456789:{secret}")
+    assert leases.fail(held, f"GET /bot123456789:{secret}/getMe", f"Traceback: bot123456789:{secret}")
     row = Job.objects.get(pk=job_id)
     assert secret not in row.error + row.traceback

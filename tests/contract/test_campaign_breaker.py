@@ -8,7 +8,7 @@ from django.db import OperationalError
 from django.db.models import F
 from msgspec import structs
 
-from longwave.campaigns import ledger, lifecycle, preparing, resolving, tending
+from longwave.campaigns import leases, ledger, lifecycle, preparing, resolving, tending
 from longwave.campaigns.control import Control
 from longwave.campaigns.models import Bucket, Campaign, CampaignState
 from longwave.campaigns.settling import STOPPED, Pending, settle
@@ -42,7 +42,7 @@ def a_campaign(contacts: int, **fields: object) -> Campaign:
 
 
 def claimed(campaign: Campaign, owner: str = ME) -> list[Pending]:
-    batch = ledger.lease_batch(campaign, owner, 10.0)
+    batch = leases.lease_batch(campaign, owner, 10.0)
     assert batch is not None
     rows = ledger.load(batch.pk, personal=False)
     assert ledger.claim(batch.pk, owner, rows)
@@ -94,8 +94,8 @@ def test_what_our_own_crashes_and_stops_left_unknown_pauses_nothing() -> None:
     campaign = a_campaign(500)
     for _ in range(4):  # four workers killed with a batch each
         claimed(campaign, ME)
-        ledger.expire_owner(ME)
-        assert ledger.lease_batch(campaign, OTHER, 10.0) is not None
+        leases.expire_owner(ME)
+        assert leases.lease_batch(campaign, OTHER, 10.0) is not None
     record(campaign, claimed(campaign), STOPPED)  # a fifth that was told to stop
 
     Control.judge(campaign.pk)
@@ -207,7 +207,7 @@ def ended(campaign: Campaign, *outcomes: Outcome) -> Campaign:
     """All that is left met these outcomes, and its last lane has found nothing more to do."""
     rows = claimed(campaign)
     record(campaign, rows, *outcomes)
-    assert ledger.close_batch(campaign, rows[0].batch_id, ME)
+    assert leases.close_batch(campaign, rows[0].batch_id, ME)
     assert lifecycle.complete(campaign.pk)
     return lifecycle.get(campaign.pk)
 
@@ -249,10 +249,10 @@ def test_a_campaign_that_nobody_is_known_to_have_got_fails_until_somebody_decide
 def test_a_campaign_whose_only_worker_died_fails_and_says_so() -> None:
     campaign = a_campaign(2)
     claimed(campaign)
-    ledger.expire_owner(ME)
-    batch = ledger.lease_batch(campaign, OTHER, 10.0)
+    leases.expire_owner(ME)
+    batch = leases.lease_batch(campaign, OTHER, 10.0)
     assert batch is not None
-    assert ledger.close_batch(campaign, batch.pk, OTHER)
+    assert leases.close_batch(campaign, batch.pk, OTHER)
 
     assert lifecycle.complete(campaign.pk)
 

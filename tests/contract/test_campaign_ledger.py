@@ -6,7 +6,7 @@ import pytest
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from longwave.campaigns import ledger
+from longwave.campaigns import leases, ledger
 from longwave.campaigns.models import (
     Batch,
     Bucket,
@@ -48,7 +48,7 @@ def everybody(after: int) -> "QuerySet[Contact]":
 
 
 def leased(campaign: Campaign, owner: str = ME) -> tuple[Batch, list[Pending]]:
-    batch = ledger.lease_batch(campaign, owner, 10.0)
+    batch = leases.lease_batch(campaign, owner, 10.0)
     assert batch is not None
     return batch, ledger.load(batch.pk, personal=False)
 
@@ -64,7 +64,7 @@ def states(campaign: Campaign) -> Counter[str]:
 
 
 def end_lease(batch: Batch) -> None:
-    assert ledger.expire_owner(Batch.objects.get(pk=batch.pk).owner) == 1
+    assert leases.expire_owner(Batch.objects.get(pk=batch.pk).owner) == 1
 
 
 def test_freezing_numbers_every_contact_into_batches_once() -> None:
@@ -97,7 +97,7 @@ def test_a_batch_is_leased_by_one_lane_only() -> None:
     campaign = a_campaign()
 
     numbers = [
-        batch.number if (batch := ledger.lease_batch(campaign, o, 10.0)) else None for o in (ME, OTHER, ME)
+        batch.number if (batch := leases.lease_batch(campaign, o, 10.0)) else None for o in (ME, OTHER, ME)
     ]
 
     assert numbers == [1, 2, None]
@@ -236,7 +236,7 @@ def test_rows_given_back_late_to_a_finished_batch_open_it_again() -> None:
     batch, rows = claimed(campaign)
     end_lease(batch)
     leased(campaign, OTHER)
-    ledger.close_batch(campaign, batch.pk, OTHER)
+    leases.close_batch(campaign, batch.pk, OTHER)
     assert Batch.objects.get(pk=batch.pk).state == "done"
 
     ledger.record(campaign.pk, [release(row) for row in rows])
@@ -250,7 +250,7 @@ def test_rows_given_back_late_to_a_completed_campaign_stay_unknown() -> None:
     batch, rows = claimed(campaign)
     end_lease(batch)
     leased(campaign, OTHER)
-    ledger.close_batch(campaign, batch.pk, OTHER)
+    leases.close_batch(campaign, batch.pk, OTHER)
     Campaign.objects.filter(pk=campaign.pk).update(state=CampaignState.COMPLETED)
 
     ledger.record(campaign.pk, [release(row) for row in rows])
@@ -263,12 +263,12 @@ def test_a_passing_fault_makes_the_batch_due_when_its_retry_is() -> None:
     batch, rows = claimed(campaign)
 
     ledger.record(campaign.pk, [settle(rows[0], Retry("502"))])
-    ledger.close_batch(campaign, batch.pk, ME)
+    leases.close_batch(campaign, batch.pk, ME)
 
     batch.refresh_from_db()
     assert batch.state == "open"
     assert batch.due_at is not None
-    assert ledger.lease_batch(campaign, ME, 10.0) is None
+    assert leases.lease_batch(campaign, ME, 10.0) is None
     assert Delivery.objects.get().tries == 1
 
 
@@ -277,7 +277,7 @@ def test_a_moved_contact_is_written_to_at_its_new_address_at_once() -> None:
     batch, rows = claimed(campaign)
 
     ledger.record(campaign.pk, [settle(rows[0], Retry("upgraded", address="-100500"))])
-    ledger.close_batch(campaign, batch.pk, ME)
+    leases.close_batch(campaign, batch.pk, ME)
     _, again = leased(campaign)
 
     assert [row.address for row in again] == ["-100500"]
@@ -289,7 +289,7 @@ def test_closing_a_batch_with_rows_that_did_not_leave_opens_it_for_others() -> N
     batch, rows = claimed(campaign)
     ledger.record(campaign.pk, [settle(rows[0], Sent("1")), release(rows[1]), release(rows[2])])
 
-    ledger.close_batch(campaign, batch.pk, ME)
+    leases.close_batch(campaign, batch.pk, ME)
 
     _, again = leased(campaign, OTHER)
     assert [row.id for row in again] == [rows[1].id, rows[2].id]
@@ -303,7 +303,7 @@ def test_a_batch_is_done_when_every_row_has_its_outcome() -> None:
         [settle(row, o) for row, o in zip(rows, (Sent("1"), Gone("x"), Unknown("y")), strict=True)],
     )
 
-    assert ledger.close_batch(campaign, batch.pk, ME)
+    assert leases.close_batch(campaign, batch.pk, ME)
 
     batch.refresh_from_db()
     assert (batch.state, batch.sent, batch.gone, batch.unknown) == ("done", 1, 1, 1)
@@ -313,9 +313,9 @@ def test_a_lease_that_is_not_ours_can_be_neither_renewed_nor_closed() -> None:
     campaign = a_campaign(contacts=3)
     batch, _ = leased(campaign)
 
-    assert ledger.renew([batch.pk], OTHER, 10.0) == 0
-    assert not ledger.close_batch(campaign, batch.pk, OTHER)
-    assert ledger.renew([batch.pk], ME, 10.0) == 1
+    assert leases.renew([batch.pk], OTHER, 10.0) == 0
+    assert not leases.close_batch(campaign, batch.pk, OTHER)
+    assert leases.renew([batch.pk], ME, 10.0) == 1
 
 
 def test_error_texts_beyond_the_limit_are_counted_together() -> None:
@@ -332,7 +332,7 @@ def test_error_texts_beyond_the_limit_are_counted_together() -> None:
 def test_personal_rows_carry_the_contacts_fields() -> None:
     campaign = a_campaign(contacts=1)
     Contact.objects.update(attributes={"name": "Ada", "n": 3}, language="fa", timezone="Asia/Tehran")
-    batch = ledger.lease_batch(campaign, ME, 10.0)
+    batch = leases.lease_batch(campaign, ME, 10.0)
     assert batch is not None
 
     (row,) = ledger.load(batch.pk, personal=True)

@@ -3,7 +3,7 @@
 import pytest
 from django.db.models import QuerySet
 
-from longwave.campaigns import clearing, ledger
+from longwave.campaigns import clearing, leases, ledger
 from longwave.campaigns.models import Batch, Campaign, CampaignState, Delivery, ErrorTally
 from longwave.campaigns.settling import Pending, settle
 from longwave.contacts.models import Contact
@@ -31,7 +31,7 @@ def everybody(after: int) -> "QuerySet[Contact]":
 
 
 def claimed(campaign: Campaign, owner: str = ME) -> tuple[Batch, list[Pending]]:
-    batch = ledger.lease_batch(campaign, owner, 10.0)
+    batch = leases.lease_batch(campaign, owner, 10.0)
     assert batch is not None
     rows = ledger.load(batch.pk, personal=False)
     assert ledger.claim(batch.pk, owner, rows)
@@ -112,7 +112,7 @@ def test_a_refusal_written_down_twice_is_tallied_once() -> None:
 def test_after_a_cancel_a_dead_lanes_rows_are_unknown_whatever_the_policy() -> None:
     campaign = a_campaign("1", "2", on_unknown="resend")
     claimed(campaign)
-    ledger.expire_owner(ME)
+    leases.expire_owner(ME)
     Campaign.objects.filter(pk=campaign.pk).update(state=CampaignState.CANCELLED)
 
     assert clearing.clear(campaign.pk, until=lambda: False)
@@ -123,7 +123,7 @@ def test_after_a_cancel_a_dead_lanes_rows_are_unknown_whatever_the_policy() -> N
 def test_a_contact_that_was_deleted_does_not_keep_a_personal_campaign_from_ending() -> None:
     campaign = a_campaign("1", "2")
     Contact.objects.filter(address="1").delete()
-    batch = ledger.lease_batch(campaign, ME, 10.0)
+    batch = leases.lease_batch(campaign, ME, 10.0)
     assert batch is not None
 
     rows = ledger.load(batch.pk, personal=True)

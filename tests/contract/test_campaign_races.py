@@ -9,10 +9,11 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from longwave.campaigns import clearing, ledger, lifecycle, preparing, resolving, tending
+from longwave.campaigns import clearing, leases, ledger, lifecycle, preparing, resolving, set_clock, tending
 from longwave.campaigns.models import Batch, Campaign, CampaignState, Delivery
 from longwave.contacts.models import Contact
 from longwave.core.errors import Conflict
+from longwave.jobs import set_clock as job_clock
 from longwave.jobs.models import Job
 from longwave.senders.models import Sender
 
@@ -193,7 +194,7 @@ def test_a_batch_whose_clearing_was_killed_is_cleared_whole_the_next_time(
 
 def test_clearing_leaves_a_batch_to_the_lane_that_is_at_work_on_it() -> None:
     campaign = a_campaign(contacts=5, batch_size=3)
-    assert ledger.lease_batch(campaign, "me", 10.0) is not None
+    assert leases.lease_batch(campaign, "me", 10.0) is not None
     lifecycle.cancel(campaign.pk)
 
     assert not clearing.clear(campaign.pk, until=lambda: False)
@@ -271,3 +272,52 @@ def test_a_budget_is_spent_by_one_lane() -> None:
     Job.objects.all().delete()
     assert preparing.freeze(campaign.pk, until=lambda: False)
     assert Job.objects.filter(name="campaigns.lane").count() == 1
+
+
+def leased(campaign: Campaign, owner: str, **lease: int) -> Batch:
+    """Its first batch in the hands of a lane of that job, with one delivery on its way."""
+    batch = leases.lease_batch(campaign, f"{owner}:1", 10)
+    assert batch is not None
+    Delivery.objects.filter(pk=Delivery.objects.filter(batch=batch).first().pk).update(state="sending")  # type: ignore[union-attr]
+    Batch.objects.filter(pk=batch.pk).update(lease_until=Now() + timedelta(**lease))
+    return batch
+
+
+@pytest.mark.parametrize("policy", ["resend", "skip"])
+def test_a_clock_that_is_set_ahead_takes_no_batch_from_a_living_lane(policy: str) -> None:
+    campaign = a_campaign(on_unknown=policy)
+    owner = "host:7:8:abcd"
+    lane = Job.objects.create(name="campaigns.lane", queue="broadcast", status="running", owner=owner)
+    first = leased(campaign, owner, hours=-1)
+
+    second = leases.lease_batch(campaign, "other:7:8:abcd:2", 10)
+    assert second is not None
+    assert second.pk != first.pk
+    assert leases.lease_batch(campaign, "other:7:8:abcd:3", 10) is None
+    assert states(campaign)["sending"] == 1
+
+    Job.objects.filter(pk=lane.pk).update(status="queued", owner="")  # the beat has found its worker dead
+    taken = leases.lease_batch(campaign, "other:7:8:abcd:3", 10)
+    assert taken is not None
+    assert taken.pk == first.pk
+    assert states(campaign)["sending"] == 0
+
+
+def test_a_clock_that_is_set_back_leaves_no_batch_and_no_try_in_the_future() -> None:
+    campaign = a_campaign(contacts=6, batch_size=3)
+    dead = leased(campaign, "host:7:8:abcd", hours=1)
+    waits = Batch.objects.exclude(pk=dead.pk).get()
+    late = Now() + timedelta(hours=1)
+    Batch.objects.filter(pk=waits.pk).update(due_at=late)
+    Delivery.objects.filter(state="pending").update(retry_at=late)
+
+    job_clock.take_back_from_the_future()
+    soon = timezone.now() + timedelta(seconds=set_clock.LONGEST + 5)
+    dead.refresh_from_db()
+    waits.refresh_from_db()
+    assert dead.lease_until is not None
+    assert dead.lease_until < timezone.now() + timedelta(seconds=15)
+    assert waits.due_at is not None
+    assert waits.due_at < soon
+    assert not Delivery.objects.filter(retry_at__gt=soon).exists()
+    assert job_clock.take_back_from_the_future() == 0

@@ -11,7 +11,20 @@ from django.utils import timezone
 
 from longwave import background
 from longwave.core.errors import InvalidInput, NotFound
-from longwave.jobs import Again, Cancelled, cancelling, job, job_context, ledger, runner, sweep, watch
+from longwave.jobs import (
+    Again,
+    Cancelled,
+    cancelling,
+    deserted,
+    job,
+    job_context,
+    leases,
+    ledger,
+    pending,
+    runner,
+    sweep,
+    watch,
+)
 from longwave.jobs.models import Job, Status
 
 seen: list[Any] = []
@@ -129,10 +142,10 @@ def test_a_job_may_cancel_itself(database: str) -> None:
 def test_a_cancelled_job_whose_worker_died_is_not_given_back(database: str) -> None:
     task_id = work.submit().id
     claimed(task_id)
-    (before,) = ledger.owned_by("host:1:")
+    (before,) = deserted.owned_by("host:1:")
     assert background.cancel(task_id, "enough")
     # It was read before it was cancelled.
-    assert not ledger.give_back(before, is_dead=True)
+    assert not deserted.give_back(before, is_dead=True)
     assert sweep.expire_owner("host:1:") == 1
     assert (row(task_id).status, row(task_id).cancel_reason) == (Status.CANCELLED, "enough")
 
@@ -141,13 +154,13 @@ def test_a_job_that_starts_while_it_is_cancelled_is_asked_to_stop(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task_id = work.submit().id
-    cancel = ledger.cancel
+    cancel = pending.cancel
 
     def too_late(ids: list[int], reason: str) -> int:
         claimed(task_id)
         return cancel(ids, reason)
 
-    monkeypatch.setattr(ledger, "cancel", too_late)
+    monkeypatch.setattr(pending, "cancel", too_late)
     assert cancelling.cancel(task_id, "race")
     assert (row(task_id).status, row(task_id).cancel_reason) == (Status.RUNNING, "race")
 
@@ -191,6 +204,16 @@ def test_purging_cancels_what_waits_in_one_queue_and_nothing_else(
         background.purge_queue("imprt")
 
 
+def test_purging_rings_for_those_behind_in_other_queues(database: str, rung: list[tuple[int, int]]) -> None:
+    for key in ("a", "b"):
+        work.submit(job_serial_key=key)
+    behind = [work.submit(job_serial_key=key, job_queue="email").id for key in ("a", "b")]
+    work.submit(job_serial_key="a", job_queue="email")
+    rung.clear()
+    assert background.purge_queue("import") == 2
+    assert sorted(rung) == [(job_id, 1) for job_id in behind]
+
+
 # Progress
 
 
@@ -208,9 +231,9 @@ def test_progress_is_written_by_a_look_at_the_job_and_only_when_it_changed(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context, writes = running_context(), []
-    write = ledger.progress
+    write = leases.progress
     monkeypatch.setattr(
-        ledger, "progress", lambda *values: writes.append(values[-1]["done"]) or write(*values)
+        leases, "progress", lambda *values: writes.append(values[-1]["done"]) or write(*values)
     )
     for number in range(100):
         context.progress(number)

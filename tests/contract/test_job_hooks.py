@@ -12,11 +12,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from longwave import background
-from longwave.core.errors import NotFound
+from longwave.core.errors import Conflict, NotFound
 from longwave.jobs import (
     Again,
     Cancelled,
     JobEvent,
+    failed,
     hooks,
     job,
     job_context,
@@ -29,6 +30,7 @@ from longwave.jobs import (
     trace_operation,
     watch,
 )
+from longwave.jobs.failed import Wanted
 from longwave.jobs.models import Job, JobSpan, Status
 
 told: list[tuple[str, JobEvent]] = []
@@ -248,13 +250,15 @@ def test_operations_of_a_running_job_are_seen_and_written_once(database: str) ->
 
 
 def test_operations_go_with_their_job(database: str) -> None:
-    old, failed, young = (traced.submit(count=1).id for _ in range(3))
-    for task_id in (old, failed, young):
+    old, lost, young = (traced.submit(count=1).id for _ in range(3))
+    for task_id in (old, lost, young):
         runner.execute(task_id, 1)
     Job.objects.filter(pk=old).update(finished_at=Now() - timedelta(days=8))
     assert prune.prune() == 1
-    Job.objects.filter(pk=failed).update(status=Status.FAILURE)
-    assert ledger.forget_failed([failed, young]) == 1
+    Job.objects.filter(pk=lost).update(status=Status.FAILURE)
+    with pytest.raises(Conflict, match=f"Job {young} has not failed"):
+        failed.forget(Wanted(ids=(lost, young)))
+    assert failed.forget(Wanted(ids=(lost,))) == 1
     assert [span.job_id for span in JobSpan.objects.all()] == [young]
 
 

@@ -7,8 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connections, transaction
+from django.db import connection, connections, transaction
 from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from longwave import background
@@ -130,7 +131,7 @@ def test_many_stages_are_released_in_chunks(
 def test_a_wide_fan_is_released_by_the_chore_in_turns(
     database: str, rung: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("CHUNK", 4), ("AT_ONCE", 2), ("PER_TURN", 1)):
+    for name, value in (("CHUNK", 4), ("AT_ONCE", 2), ("BUDGET", 0.0)):
         monkeypatch.setattr(waiting, name, value)
     parent, failing = submit(), submit(plan="raise")
     children = stage.submit_many([{"job_after": [parent]} for _ in range(13)])
@@ -323,3 +324,43 @@ def test_a_database_that_fails_while_it_releases_keeps_the_success(
     assert (row(parent).status, row(child).status) == (Status.SUCCESS, Status.SCHEDULED)
     assert waiting.settle() == 1
     assert row(child).status == Status.QUEUED
+
+
+def test_purging_the_heads_of_many_chains_leaves_nothing_to_the_chore(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "BUDGET", 0.0)
+    heads = stage.submit_many([{} for _ in range(300)])
+    for behind in ("second", "third"):
+        heads = stage.submit_many(
+            [{"job_after": [head], "job_queue": "email", "plan": behind} for head in heads]
+        )
+    assert background.purge_queue("default") == 300
+    assert set(Job.objects.values_list("status", flat=True)) == {Status.CANCELLED}
+    last = row(heads[7])
+    assert last.cancel_reason.startswith("waiting.stage ")
+    assert "the queue default was purged" in last.cancel_reason
+    assert Wait.objects.count() == 0
+
+
+def test_many_that_ended_unseen_are_released_in_a_few_transactions(
+    database: str, rung: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads = stage.submit_many([{} for _ in range(300)])
+    behind = stage.submit_many([{"job_after": [head]} for head in heads])
+    Job.objects.filter(pk__in=heads).update(status=Status.SUCCESS)
+    rung.clear()
+    with CaptureQueriesContext(connection) as captured:
+        assert waiting.settle() == 300
+    assert len(captured) < 30
+    assert sorted(rung) == [(job_id, 2) for job_id in behind]
+
+
+def test_of_several_waited_for_one_that_failed_decides_whoever_is_released_first(database: str) -> None:
+    well, badly = submit(), submit(plan="raise")
+    both, one = submit(well, badly), submit(well)
+    Job.objects.filter(pk=well).update(status=Status.SUCCESS)
+    Job.objects.filter(pk=badly).update(status=Status.FAILURE, error="no luck")
+    assert waiting.settle() == 2
+    assert (row(both).status, row(one).status) == (Status.CANCELLED, Status.QUEUED)
+    assert row(both).cancel_reason == f"waiting.stage {badly}, which it waited for, failed: no luck"

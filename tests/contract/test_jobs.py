@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,16 +15,21 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from longwave import config
 from longwave.core.errors import InvalidInput, NotFound
 from longwave.jobs import (
     Again,
     beat_lease,
     broker,
+    chores,
+    deserted,
     endings,
     epoch,
     job,
     job_context,
+    leases,
     ledger,
+    pending,
     prune,
     runner,
     sweep,
@@ -385,12 +391,12 @@ def test_whoever_lost_the_lease_changes_nothing(database: str, bell: Broker) -> 
     assert sweep.return_expired() == 1
     again = started(handle.id, owner="host:2:3:y")
     assert not ledger.finish(late, "late")
-    assert not ledger.retry(late, 1, "late", "")
-    assert not ledger.fail(late, "late", "")
-    assert not ledger.requeue(late)
-    assert not ledger.postpone(late, 1)
-    assert not ledger.renew(late.id, late.seq, late.owner, 30)
-    assert not ledger.checkpoint(late.id, late.seq, late.owner, "late")
+    assert not leases.retry(late, 1, "late", "")
+    assert not leases.fail(late, "late", "")
+    assert not leases.requeue(late)
+    assert not leases.postpone(late, 1)
+    assert not leases.renew(late.id, late.seq, late.owner, 30)
+    assert not leases.checkpoint(late.id, late.seq, late.owner, "late")
     assert ledger.finish(again, "right")
     assert row(handle.id).result == "right"
 
@@ -398,7 +404,7 @@ def test_whoever_lost_the_lease_changes_nothing(database: str, bell: Broker) -> 
 def test_a_checkpoint_outlives_the_run(database: str, bell: Broker) -> None:
     handle = scripted.submit(plan="x")
     held = started(handle.id)
-    assert ledger.checkpoint(held.id, held.seq, held.owner, {"at": 5})
+    assert leases.checkpoint(held.id, held.seq, held.owner, {"at": 5})
     lease_runs_out(handle.id)
     sweep.return_expired()
     assert started(handle.id).saved == {"at": 5}
@@ -412,7 +418,7 @@ def test_a_job_whose_lease_ran_out_is_returned_without_a_failure(database: str, 
     held = started(handle.id)
     bell.heard()
     assert sweep.return_expired() == 0
-    assert ledger.renew(held.id, held.seq, held.owner, 30)
+    assert leases.renew(held.id, held.seq, held.owner, 30)
     lease_runs_out(handle.id)
     assert sweep.return_expired() == 1
     returned = row(handle.id)
@@ -424,10 +430,10 @@ def test_a_lease_renewed_at_the_last_moment_is_not_taken_away(database: str, bel
     handle = scripted.submit(plan="x")
     held = started(handle.id)
     lease_runs_out(handle.id)
-    (seen,) = ledger.expired(10)
-    assert ledger.renew(held.id, held.seq, held.owner, 30)
-    assert not ledger.give_back(seen, is_dead=False)
-    assert not ledger.poison(seen, "", is_dead=False)
+    (seen,) = deserted.expired(10)
+    assert leases.renew(held.id, held.seq, held.owner, 30)
+    assert not deserted.give_back(seen, is_dead=False)
+    assert not deserted.poison(seen, "", is_dead=False)
     assert ledger.finish(held, None)
 
 
@@ -531,6 +537,35 @@ def test_pruning_forgets_by_age_and_status(database: str, bell: Broker) -> None:
     assert set(Job.objects.values_list("pk", flat=True)) == {fresh, failed, waiting.id}
 
 
+def test_pruning_goes_on_while_there_is_time_and_is_soon_back(
+    database: str, bell: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prune, "CHUNK", 3)
+    ids = note.submit_many([{} for _ in range(40)])
+    Job.objects.filter(pk__in=ids).update(status=Status.SUCCESS, finished_at=Now() - timedelta(days=8))
+    Job.objects.filter(pk__in=ids[:10]).update(status=Status.CANCELLED)
+    monkeypatch.setattr(prune, "BUDGET", 0.0)
+    assert prune.prune() == 3
+    monkeypatch.setattr(prune, "BUDGET", 60.0)
+    assert prune.prune() == 37
+    (every,) = (chore.every for chore in chores.find("prune.prune"))
+    assert every <= 3 * 1.0  # a third of the time, while there is much to delete
+
+
+def test_how_long_finished_jobs_are_kept_can_be_chosen(
+    database: str, bell: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done, failed = [note.submit(value=n).id for n in range(2)]
+    for job_id in (done, failed):
+        runner.execute(job_id, 1)
+    Job.objects.update(finished_at=Now() - timedelta(hours=13))
+    Job.objects.filter(pk=failed).update(status=Status.FAILURE)
+    kept = replace(config.current(), keep_done=0.5, keep_failed=1.0)
+    monkeypatch.setattr(config, "current", lambda: kept)
+    assert prune.prune() == 1
+    assert [row.pk for row in Job.objects.all()] == [failed]
+
+
 def test_one_of_two_beats_leads_until_its_lease_ends(database: str) -> None:
     assert beat_lease.hold("a", 60)
     assert not beat_lease.hold("b", 60)
@@ -555,6 +590,7 @@ VERBS = (
     "requeue",
     "postpone",
     "due",
+    "hand_back",
     "give_back",
     "poison",
 )
@@ -593,19 +629,21 @@ def _act(verb: str, before: Job, held: ledger.Claim) -> object:
         case "finish":
             return ledger.finish(held, None)
         case "retry":
-            return ledger.retry(held, -1, "e", "t")
+            return leases.retry(held, -1, "e", "t")
         case "fail":
-            return ledger.fail(held, "e", "t")
+            return leases.fail(held, "e", "t")
         case "requeue":
-            return ledger.requeue(held)
+            return leases.requeue(held)
         case "postpone":
-            return ledger.postpone(held, -1)
+            return leases.postpone(held, -1)
         case "due":
-            return ledger.due(10)
+            return pending.due(10)
+        case "hand_back":
+            return deserted.hand_back(before)
         case "give_back":
-            return ledger.give_back(before, is_dead=True)
+            return deserted.give_back(before, is_dead=True)
         case _:
-            return ledger.poison(before, "e", is_dead=True)
+            return deserted.poison(before, "e", is_dead=True)
 
 
 def _check_invariants(verb: str, before: Job, after: Job, changed: bool) -> None:

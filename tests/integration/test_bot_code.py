@@ -87,9 +87,9 @@ class Bot:
             self.up.kill()
 
 
-@pytest.fixture
-def bot(tmp_path: Path) -> Iterator[Bot]:
-    found = Bot(tmp_path, example(0))
+@pytest.fixture(scope="module")
+def bot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bot]:
+    found = Bot(tmp_path_factory.mktemp("bot"), example(0))
     try:
         yield found
     finally:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from longwave import background
 from longwave.channels import template
 from longwave.core.errors import Conflict, InvalidInput, NotFound
-from longwave.jobs import Again, broker, declare, job, presence, rooms, runner
+from longwave.jobs import Again, broker, declare, job, presence, rooms, runner, sweep
 from longwave.jobs.models import Job, Status
 from longwave.senders import credentials, notify
 from longwave.senders.models import Sender
@@ -129,7 +129,7 @@ def test_queues_say_what_is_in_them_and_since_when() -> None:
     background.submit("background.example", value=2)
     background.submit("background.example", value=3, run_at=timezone.now() + timedelta(days=1))
     background.submit("background.example", value=3, queue="email.eu")
-    Job.objects.filter(pk=first).update(created_at=timezone.now() - timedelta(seconds=90))
+    Job.objects.filter(pk=first).update(ready_at=timezone.now() - timedelta(seconds=90))
     found = background.get_queue_status()
     assert list(found)[:2] == ["campaigns", "broadcast"]
     assert (found["import"].priority, found["import"].ready, found["import"].scheduled) == (5, 2, 1)
@@ -137,7 +137,9 @@ def test_queues_say_what_is_in_them_and_since_when() -> None:
     assert (found["email.eu"].ready, found["email.eu"].priority) == (1, 10)
     assert (found["email"].ready, found["email"].oldest_wait) == (0, 0.0)
     # Its turn begins anew: what came due, or has just run, has not waited since it was made.
-    Job.objects.filter(pk=first).update(run_at=timezone.now() - timedelta(seconds=30))
+    due = {"status": Status.RETRY, "run_at": timezone.now() - timedelta(seconds=30)}
+    Job.objects.filter(pk=first).update(**due)
+    assert sweep.queue_due() == 1
     assert 30 <= background.get_queue_status()["import"].oldest_wait < 60
 
 
@@ -232,6 +234,8 @@ def test_what_telegram_would_refuse_is_refused_here() -> None:
         background.submit_telegram_notification(42, "<b>never closed", parse_mode="HTML")
     with pytest.raises(InvalidInput, match="sillent"):
         background.submit_telegram_notification(42, "x", sillent=True)
+    with pytest.raises(InvalidInput, match="chat_id = 'not a chat': must be a chat's number"):
+        background.submit_telegram_notification("not a chat", "x")
     assert Job.objects.count() == 0
 
 

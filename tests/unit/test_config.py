@@ -57,6 +57,12 @@ def test_without_any_setting_it_is_embedded_on_sqlite_in_the_data_folder(tmp_pat
         ("LOG_FORMAT", "xml", "console, json"),
         ("MODULES", "bot.tasks,bot/jobs.py", "'bot/jobs.py' is no module's name"),
         ("MODULES", ".tasks", "bot.tasks"),
+        ("LOG_DIR", " ", "is empty"),
+        ("FLOWER_AUTH", "ann", "user:password"),
+        ("FLOWER_AUTH", "ann:", "user:password"),
+        ("FLOWER_AUTH", "änn:secret", "plain ASCII"),
+        ("FLOWER_AUTH", "ann:secret,bob", "user:password"),
+        ("FLOWER_AUTH", " , ", "user:password"),
     ],
 )
 def test_a_bad_value_is_refused_by_name_with_the_remedy(
@@ -70,6 +76,17 @@ def test_a_bad_value_is_refused_by_name_with_the_remedy(
 def test_modules_are_names_separated_by_commas(tmp_path: Path) -> None:
     assert read(tmp_path).modules == ()
     assert read(tmp_path, MODULES=" bot.tasks, reports ,,bot.tasks").modules == ("bot.tasks", "reports")
+
+
+def test_logins_are_pairs_separated_by_commas(tmp_path: Path) -> None:
+    assert read(tmp_path).flower_auth == ()
+    assert read(tmp_path, FLOWER_AUTH=" ann:a:b, bob:c ,").flower_auth == ("ann:a:b", "bob:c")
+
+
+def test_the_folder_for_logs_is_absolute_and_not_made_by_reading(tmp_path: Path) -> None:
+    assert read(tmp_path).log_dir is None
+    assert read(tmp_path, LOG_DIR=str(tmp_path / "logs")).log_dir == tmp_path / "logs"
+    assert not (tmp_path / "logs").exists()
 
 
 def test_every_bad_value_is_named_at_once(tmp_path: Path) -> None:
@@ -93,18 +110,24 @@ def test_an_unknown_name_s_value_is_not_repeated_it_may_be_a_secret(tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("SECRET_KEY", "tooshortsecret"), ("DATABASE_URL", "oracle://u:tooshortsecret@host/db")],
+    [
+        ("SECRET_KEY", "tooshortsecret"),
+        ("DATABASE_URL", "oracle://u:tooshortsecret@host/db"),
+        ("FLOWER_AUTH", "ann:x,tooshortsecret"),
+    ],
 )
 def test_a_refused_secret_is_not_repeated(tmp_path: Path, name: str, value: str) -> None:
     assert "tooshortsecret" not in str(refusal(tmp_path, **{name: value}))
 
 
-@pytest.mark.parametrize("name", ["SECRET_KEY", "DATABASE_URL", "BROKER_URL"])
+@pytest.mark.parametrize("name", ["SECRET_KEY", "DATABASE_URL", "BROKER_URL", "FLOWER_AUTH"])
 def test_a_secret_may_come_from_a_file(tmp_path: Path, name: str) -> None:
-    value = {"SECRET_KEY": KEY, "DATABASE_URL": "mysql://u:p@h/d", "BROKER_URL": "amqp://h"}[name]
+    given = {"SECRET_KEY": KEY, "DATABASE_URL": "mysql://u:p@h/d", "BROKER_URL": "amqp://h"}
+    value = given.get(name, "ann:secret")
     file = tmp_path / "secret"
     file.write_text(value + "\n")
-    assert getattr(read(tmp_path, **{f"{name}_FILE": str(file)}), name.lower()) == value
+    found = getattr(read(tmp_path, **{f"{name}_FILE": str(file)}), name.lower())
+    assert found == ((value,) if name == "FLOWER_AUTH" else value)
 
 
 def test_a_value_given_directly_wins_over_a_file(tmp_path: Path) -> None:
@@ -151,7 +174,9 @@ def test_other_programs_variables_are_nobody_s_business(tmp_path: Path) -> None:
 
 
 def test_no_secret_is_in_the_repr(tmp_path: Path) -> None:
-    shown = repr(read(tmp_path, SECRET_KEY=KEY, DATABASE_URL="mysql://u:hunter2@h/d"))
+    shown = repr(
+        read(tmp_path, SECRET_KEY=KEY, DATABASE_URL="mysql://u:hunter2@h/d", FLOWER_AUTH="a:hunter2")
+    )
     assert KEY not in shown
     assert "hunter2" not in shown
 
@@ -175,3 +200,11 @@ def test_two_deep_data_folders_have_two_sockets() -> None:
 
 def _config(home: Path) -> config.Config:
     return config.Config(home, "127.0.0.1", 8080, "sqlite:///x.db", None, KEY, "INFO", "console")
+
+
+def test_how_long_jobs_are_kept_is_a_number_of_days(tmp_path: Path) -> None:
+    assert (read(tmp_path).keep_done, read(tmp_path).keep_failed) == (7.0, 30.0)
+    assert read(tmp_path, KEEP_DONE="0.5").keep_done == 0.5
+    for wrong in ("0", "a week", "nan", "-1"):
+        with pytest.raises(InvalidInput, match="must be a number of days"):
+            read(tmp_path, KEEP_FAILED=wrong)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from django.db import transaction
 
-from longwave.campaigns import ledger
+from longwave.campaigns import leases, ledger
 from longwave.campaigns.models import Batch, BatchState, Delivery, DeliveryState
 
 
@@ -25,9 +25,9 @@ def clear(campaign_id: int, *, until: Callable[[], bool]) -> bool:
 def _clear_batch(batch_id: int) -> None:
     with transaction.atomic():
         batch = Batch.objects.select_for_update().select_related("campaign").get(pk=batch_id)
-        if batch.state == BatchState.LEASED and not ledger.available(batch.campaign_id).filter(pk=batch_id):
+        if batch.state == BatchState.LEASED and not leases.available(batch.campaign_id).filter(pk=batch_id):
             return
-        ledger.orphan(batch.campaign, batch_id)
+        leases.orphan(batch.campaign, batch_id)
         rows = Delivery.objects.filter(batch_id=batch_id, state=DeliveryState.PENDING)
         rows.update(state=DeliveryState.CANCELLED, retry_at=None)
         Batch.objects.filter(pk=batch_id).update(

@@ -21,7 +21,7 @@ import structlog
 from django.db import DatabaseError
 
 from longwave import database
-from longwave.campaigns import ledger
+from longwave.campaigns import leases, ledger
 from longwave.campaigns.control import Control, Halt, break_sender
 from longwave.campaigns.models import Campaign
 from longwave.campaigns.recording import FLUSH, LEASE, OUTAGE, Records
@@ -114,7 +114,8 @@ class Lane:
         self._ends = monotonic() + turn * (1 - 0.1 * work.number)
         self._queue: deque[tuple[float, Pending]] = deque()
         self._rows: deque[Pending] = deque()
-        self._records = Records(work.campaign_id, work.owner, is_paid=work.is_paid)
+        channel = campaign.sender.channel
+        self._records = Records(work.campaign_id, work.owner, channel=channel, is_paid=work.is_paid)
         self._in_flight: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
         self._proven = False
@@ -221,12 +222,12 @@ class Lane:
 
     def _lease_next(self, control: Control) -> bool:
         asked = job_context.now()
-        batch = ledger.lease_batch(control.campaign, self._work.owner, LEASE)
+        batch = leases.lease_batch(control.campaign, self._work.owner, LEASE)
         if batch is None:
             return False
         rows = ledger.load(batch.pk, personal=self._message.is_personal)
         if not rows:
-            ledger.close_batch(control.campaign, batch.pk, self._work.owner)
+            leases.close_batch(control.campaign, batch.pk, self._work.owner)
             return True
         self._records.opened(batch.pk, len(rows), asked=asked)
         self._rows.extend(rows)

@@ -1,4 +1,6 @@
-"""The campaign ledger's SQL: freeze, lease, claim, record, recover. The hot statements of Longwave, on three databases.
+"""The campaign ledger's SQL: freeze, claim, record. The hot statements of Longwave, on three databases.
+
+Who works on a batch, and until when: leases.py.
 
 Rows travel to the database as one JSON parameter: one statement text for any number of rows, parsed in C on the
 other side, while Python's lock is free for the sending loop.
@@ -7,13 +9,11 @@ other side, while Python's lock is free for the sending loop.
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
 from django.db import connection, transaction
-from django.db.models import Count, F, Max, Min, Q, QuerySet
-from django.db.models.functions import Now
+from django.db.models import Count, F, Max, QuerySet
 from msgspec import structs
 
 from longwave import database
@@ -33,8 +33,9 @@ from longwave.contacts.models import Contact, ContactStatus
 from longwave.core.errors import InvalidInput
 
 BUCKET_SECONDS = 10
+COUNTED = ("sent", "gone", "rejected", "failed", "unknown", "skipped", "cancelled")
 WAY = 0.002
-"""Seconds of that: about half of what a chunk takes, so that a look or two finds the way free."""
+"""Seconds for which others may write: about half of what a chunk takes, so that a look or two finds the way free."""
 
 ERROR_TEXTS_KEPT = 50
 """Different error texts counted per campaign and outcome; further ones are counted together."""
@@ -95,121 +96,6 @@ def make_way() -> None:
     """
     if database.dialect() == "sqlite":
         time.sleep(WAY)
-
-
-# --- leasing batches --------------------------------------------------------------------------------------------------
-
-
-def available(campaign_id: int) -> "QuerySet[Batch]":
-    """Batches that a lane may lease now: open and due, or leased by somebody whose lease ran out."""
-    is_due = Q(due_at=None) | Q(due_at__lte=Now())
-    is_open = Q(state=BatchState.OPEN) & is_due
-    is_orphan = Q(state=BatchState.LEASED, lease_until__lt=Now())
-    return Batch.objects.filter(Q(campaign_id=campaign_id) & (is_open | is_orphan)).order_by("number")
-
-
-def lease_batch(campaign: Campaign, owner: str, seconds: float) -> Batch | None:
-    """Lease the next batch for `seconds`; None when there is none to lease now.
-
-    Taking over from a lane that died turns its `sending` rows into `unknown`, or back into `pending` where the
-    campaign's policy is to resend, in the same transaction.
-    """
-    for batch in available(campaign.pk)[:5]:
-        if _take_lease(campaign, batch, owner, seconds):
-            return batch
-    return None
-
-
-def _take_lease(campaign: Campaign, batch: Batch, owner: str, seconds: float) -> bool:
-    with transaction.atomic():
-        taken = available(campaign.pk).filter(pk=batch.pk, owner=batch.owner).order_by()
-        lease_until = Now() + _seconds(seconds)
-        if not taken.update(state=BatchState.LEASED, owner=owner, lease_until=lease_until, due_at=None):
-            return False
-        if batch.state == BatchState.LEASED:
-            orphan(campaign, batch.pk)
-    return True
-
-
-def orphan(campaign: Campaign, batch_id: int) -> int:
-    """The rows a dead lane left `sending`: named unknown, or sent again, as the campaign's policy says.
-
-    A cancelled campaign sends nothing again: called `cancelled`, they would pass for people who surely got nothing.
-    """
-    rows = Delivery.objects.filter(batch_id=batch_id, state=DeliveryState.SENDING)
-    if campaign.on_unknown == "resend" and campaign.state != CampaignState.CANCELLED:
-        count = rows.update(state=DeliveryState.PENDING, retry_at=None)
-        _add_buckets(campaign.pk, {Charted.ORPHANED: count})  # they may have been paid for
-        return count
-    count = rows.update(
-        state=DeliveryState.UNKNOWN, outcome_at=Now(), error="the worker died while it was being sent"
-    )
-    if count:
-        recount(batch_id)
-        _add_buckets(campaign.pk, {Charted.ORPHANED: count})
-    return count
-
-
-def renew(batch_ids: Sequence[int], owner: str, seconds: float) -> int:
-    """Prolong leases; how many of them were still ours."""
-    mine = Batch.objects.filter(pk__in=batch_ids, owner=owner, state=BatchState.LEASED)
-    return mine.update(lease_until=Now() + _seconds(seconds))
-
-
-def close_batch(campaign: Campaign, batch_id: int, owner: str) -> bool:
-    """Give a batch back: done when every row has its outcome, else open again, due when its next retry is."""
-    with transaction.atomic():
-        batch = (
-            Batch.objects.select_for_update()
-            .filter(pk=batch_id, owner=owner, state=BatchState.LEASED)
-            .first()
-        )
-        if batch is None:
-            return False
-        orphan(campaign, batch_id)  # rows of an even older lane, claimed as its lease ran out
-        counts = _counts(batch_id)
-        is_done = not counts.get(DeliveryState.PENDING)
-        Batch.objects.filter(pk=batch_id).update(
-            state=BatchState.DONE if is_done else BatchState.OPEN,
-            owner="",
-            lease_until=None,
-            due_at=None if is_done else _next_due(batch_id),
-            **{name: counts.get(name, 0) for name in COUNTED},
-        )
-    return True
-
-
-def _next_due(batch_id: int) -> datetime | None:
-    """When the soonest retry of a batch is due; None when it has rows to send now."""
-    pending = Delivery.objects.filter(batch_id=batch_id, state=DeliveryState.PENDING)
-    if pending.filter(Q(retry_at=None) | Q(retry_at__lte=Now())).exists():
-        return None
-    soonest: datetime | None = pending.aggregate(due=Min("retry_at"))["due"]
-    return soonest
-
-
-def expire_owner(prefix: str) -> int:
-    """End the leases of a worker that is known to be dead, so that its batches can be taken over at once."""
-    leased = Batch.objects.filter(state=BatchState.LEASED, owner__startswith=prefix)
-    return leased.update(lease_until=Now() - _seconds(1))
-
-
-def recount(batch_id: int) -> None:
-    """Make a batch's counters what its rows say: after anything but the plain way through.
-
-    Its row is locked before the counting: what another adds meanwhile would be overwritten with the older count.
-    """
-    Batch.objects.select_for_update().filter(pk=batch_id).first()
-    counts = _counts(batch_id)
-    Batch.objects.filter(pk=batch_id).update(**{name: counts.get(name, 0) for name in COUNTED})
-
-
-def _counts(batch_id: int) -> dict[str, int]:
-    states = Delivery.objects.filter(batch_id=batch_id).values_list("state")
-    return dict(states.annotate(count=Count("pk")))
-
-
-COUNTED = ("sent", "gone", "rejected", "failed", "unknown", "skipped", "cancelled")
 
 
 # --- claiming ---------------------------------------------------------------------------------------------------------
@@ -348,10 +234,11 @@ _LATE_BACK = "IN ('sending', 'unknown')"
 """What may still be given back late. Not what is pending already: written twice, it would cost two tries."""
 
 
-def record(campaign_id: int, settled: Sequence[Settled], held_seconds: float = 0.0) -> None:
+def record(campaign_id: int, settled: Sequence[Settled], held_seconds: float = 0.0) -> Mapping[str, int]:
     """Write outcomes, counters, chart buckets and error tallies in one transaction. Safe to repeat.
 
-    Rows that are not `sending` any more (their lane's lease ran out) are accepted late, and their batch recounted.
+    Answers with what was written, by `Charted`. Rows that are not `sending` any more (their lane's lease ran out) are
+    accepted late, and their batch recounted.
     """
     with transaction.atomic():
         settled = [item if item.address is None else _moved(campaign_id, item) for item in settled]
@@ -363,11 +250,12 @@ def record(campaign_id: int, settled: Sequence[Settled], held_seconds: float = 0
         for batch_id, items in sorted(by_batch.items()):
             charted += _record_batch(batch_id, items, written)
         _mark_contacts(settled)
-        _add_buckets(campaign_id, charted)
+        add_buckets(campaign_id, charted)
         _add_tallies(campaign_id, written)
         if held_seconds:
             first = Batch.objects.filter(campaign_id=campaign_id, number=1)
             first.update(held_ms=F("held_ms") + round(held_seconds * 1000))
+    return charted
 
 
 def _record_batch(batch_id: int, items: Iterable[Settled], written: list[Settled]) -> "Counter[str]":
@@ -426,6 +314,22 @@ def _write(state: str, tried: int, group: Sequence[Settled], guard: str) -> int:
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
         return int(cursor.rowcount)
+
+
+def recount(batch_id: int) -> None:
+    """Make a batch's counters what its rows say: after anything but the plain way through.
+
+    Its row is locked before the counting: what another adds meanwhile would be overwritten with the older count.
+    """
+    Batch.objects.select_for_update().filter(pk=batch_id).first()
+    counts = count_states(batch_id)
+    Batch.objects.filter(pk=batch_id).update(**{name: counts.get(name, 0) for name in COUNTED})
+
+
+def count_states(batch_id: int) -> dict[str, int]:
+    """How many rows of a batch are in each state."""
+    states = Delivery.objects.filter(batch_id=batch_id).values_list("state")
+    return dict(states.annotate(count=Count("pk")))
 
 
 def _moved(campaign_id: int, item: Settled) -> Settled:
@@ -487,7 +391,8 @@ def bucket_now(campaign_id: int) -> dict[str, int]:
     return {"at": at, **dict(counts)}
 
 
-def _add_buckets(campaign_id: int, charted: Mapping[str, int]) -> None:
+def add_buckets(campaign_id: int, charted: Mapping[str, int]) -> None:
+    """Add to the bucket of this moment. charted: how many of each `Charted`."""
     at = int(time.time()) // BUCKET_SECONDS
     rows = [(campaign_id, at, str(label), count) for label, count in charted.items() if count]
     _add("longwave_bucket", "campaign_id, at, outcome", rows)
@@ -509,7 +414,3 @@ def _add_tallies(campaign_id: int, settled: Sequence[Settled]) -> None:
         "campaign_id, outcome, text",
         [(campaign_id, label, text, count) for (label, text), count in kept.items()],
     )
-
-
-def _seconds(value: float) -> timedelta:
-    return timedelta(seconds=value)

@@ -7,7 +7,7 @@ from django.db import transaction
 from django.db.models import F, Sum
 from django.db.models.functions import Coalesce, Now
 
-from longwave.campaigns import checks, ledger, outlook, pricing, uploads
+from longwave.campaigns import checks, leases, ledger, outlook, pricing, uploads
 from longwave.campaigns.models import Batch, BatchState, Campaign, CampaignState, Charted, MissedPolicy
 from longwave.campaigns.states import CAMPAIGN
 from longwave.campaigns.tallies import commonest
@@ -197,7 +197,7 @@ def submit_lanes(campaign: Campaign) -> None:
     A budget is spent by one lane: several would not know of what the others have under way.
     """
     has_budget = campaign.paid and campaign.stars_budget is not None
-    wanted = min(1 if has_budget else LANES, ledger.available(campaign.pk).count())
+    wanted = min(1 if has_budget else LANES, leases.available(campaign.pk).count())
     for number in range(wanted):
         find("campaigns.lane").submit(
             campaign_id=campaign.pk,

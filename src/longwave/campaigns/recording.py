@@ -10,11 +10,11 @@ from time import monotonic
 from typing import TypeVar
 
 from longwave import database
-from longwave.campaigns import ledger
+from longwave.campaigns import leases, ledger
 from longwave.campaigns.control import FAILURES, Control
 from longwave.campaigns.models import Campaign
-from longwave.campaigns.settling import Settled
-from longwave.jobs import job_context
+from longwave.campaigns.settling import Answered, Held, Settled
+from longwave.jobs import job_context, measures
 
 T = TypeVar("T")
 
@@ -40,8 +40,9 @@ class Records:
     its leases.
     """
 
-    def __init__(self, campaign_id: int, owner: str, *, is_paid: bool) -> None:
+    def __init__(self, campaign_id: int, owner: str, *, channel: str, is_paid: bool) -> None:
         self._campaign_id = campaign_id
+        self._channel = channel
         self._owner = owner
         self._is_paid = is_paid
         self._lock = Lock()
@@ -116,7 +117,10 @@ class Records:
         campaign_id = self._campaign_id
         with self._lock:
             held, self._held_seconds = self._held_seconds, 0.0
-        _lasting(lambda: ledger.record(campaign_id, settled, held))
+        counts = _lasting(lambda: ledger.record(campaign_id, settled, held))
+        measures.tell(Answered(self._channel, counts))
+        if held:
+            measures.tell(Held(self._channel, held))
         if self._is_paid or any(item.label in FAILURES for item in settled):
             _lasting(lambda: Control.judge(campaign_id))
         for batch_id in self._ended(settled):
@@ -135,7 +139,7 @@ class Records:
     def _close(self, batch_id: int) -> None:
         def close() -> None:
             campaign = Campaign.objects.get(pk=self._campaign_id)
-            ledger.close_batch(campaign, batch_id, self._owner)
+            leases.close_batch(campaign, batch_id, self._owner)
 
         _lasting(close)
 
@@ -143,7 +147,7 @@ class Records:
         asked, batches = job_context.now(), list(self._left)
         if not batches:
             return
-        renew = partial(ledger.renew, batches, self._owner, LEASE)
+        renew = partial(leases.renew, batches, self._owner, LEASE)
         if await _in_recording_thread(partial(_lasting, renew)) == len(batches):
             self._lease_ends = asked + LEASE - LEASE_MARGIN
 

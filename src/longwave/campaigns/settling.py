@@ -12,6 +12,20 @@ BACKOFF = (10.0, 60.0, 300.0)
 """Seconds before the second, third and fourth try of a delivery that met a passing fault."""
 
 
+class Answered(msgspec.Struct, frozen=True):
+    """So many answers of a provider were written down, by `Charted`. For whoever counts them (`jobs.measures`)."""
+
+    channel: str
+    counts: Mapping[str, int]
+
+
+class Held(msgspec.Struct, frozen=True):
+    """A provider made a sender wait for so many seconds more."""
+
+    channel: str
+    seconds: float
+
+
 class Pending(msgspec.Struct, frozen=True):
     """A delivery that may be claimed. `attempt` counts the claims before this one; `fields` are for templates."""
 

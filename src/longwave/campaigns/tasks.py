@@ -4,7 +4,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from structlog.contextvars import bound_contextvars
+
 from longwave.campaigns import clearing, preparing, tending, trial, turn, watching
+from longwave.campaigns import set_clock as _  # noqa: F401 - the beat mends our rows too
 from longwave.jobs import Again, job, job_context
 from longwave.jobs.chores import chore
 
@@ -15,28 +18,32 @@ SLICE = 20.0
 @job("campaigns.prepare", queue="campaigns", lease=15.0)
 def prepare(campaign_id: int) -> Again | None:
     """Freeze the audience, then send."""
-    is_done = preparing.freeze(campaign_id, until=_end_of_slice())
+    with bound_contextvars(campaign=campaign_id):
+        is_done = preparing.freeze(campaign_id, until=_end_of_slice())
     return None if is_done else Again(why="more to freeze")
 
 
 @job("campaigns.lane", queue="broadcast", lease=10.0, retries=1000, backoff=(1, 5, 15), max_crashes=None)
 async def lane(campaign_id: int, number: int, generation: int) -> Again | None:
     """One turn of one lane."""
-    return await turn.take(campaign_id, number=number, generation=generation)
+    with bound_contextvars(campaign=campaign_id):
+        return await turn.take(campaign_id, number=number, generation=generation)
 
 
 @job("campaigns.test", queue="notifications", retries=3, backoff=(2, 10, 60), lease=60)
 def test(campaign_id: int, address: str, fields: dict[str, Any]) -> Again | dict[str, Any]:
     """Its message to one address now, ahead of every campaign."""
-    return trial.send(campaign_id, address, fields, job_context.current())
+    with bound_contextvars(campaign=campaign_id):
+        return trial.send(campaign_id, address, fields, job_context.current())
 
 
 @job("campaigns.clear", queue="campaigns")
 def clear(campaign_id: int) -> Again | None:
     """Mark what a cancelled campaign has not sent."""
     is_over = _end_of_slice()
-    if clearing.clear(campaign_id, until=is_over):
-        return None
+    with bound_contextvars(campaign=campaign_id):
+        if clearing.clear(campaign_id, until=is_over):
+            return None
     return Again(why="more to clear") if is_over() else Again(after=1.0, why="lanes are still handing over")
 
 

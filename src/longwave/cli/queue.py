@@ -3,8 +3,10 @@
 import json
 import re
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Annotated, Any
 
 import typer
@@ -15,9 +17,21 @@ from rich.text import Text
 
 from longwave.cli import progress, words
 from longwave.core.errors import InvalidInput, NotFound, Problem
-from longwave.jobs import cancelling, explaining, failed, ledger, pausing, presence, queues, rooms, stats
+from longwave.jobs import (
+    cancelling,
+    explaining,
+    failed,
+    ledger,
+    pausing,
+    presence,
+    queues,
+    rooms,
+    stats,
+    timeline,
+)
 from longwave.jobs.failed import Wanted
 from longwave.jobs.models import Job, Status
+from longwave.jobs.timeline import Moment
 from longwave.ops import drift as differences
 
 app = typer.Typer(no_args_is_help=True, help="Queues and the jobs in them.")
@@ -32,6 +46,9 @@ Since = Annotated[
 ]
 Grep = Annotated[str, typer.Option("--grep", help="Only errors with this in them.")]
 Which = Annotated[list[str], typer.Argument(help="Job ids, or all.")]
+REFUSALS = 10
+"""Jobs that are named when they cannot be run again."""
+
 WIDE = 200
 """Columns that a table in a file or a pipe gets."""
 
@@ -120,16 +137,22 @@ def show(job_id: Annotated[int, typer.Argument(help="The job's id.")], as_json: 
     if row is None:
         raise NotFound(f"There is no job {job_id}; those that ended are forgotten after a while.")
     rooms.load()
+    moments = timeline.timeline_of(job_id)
     with progress.spinner("Asking the workers…"):
         why = explaining.why(row, presence.listeners() if row.status == Status.QUEUED else {row.queue: ["-"]})
     if as_json:
-        typer.echo(json.dumps(_fields(row) | {"traceback": row.traceback, "why": why}, default=str))
+        life = [asdict(moment) for moment in moments]
+        values = _fields(row) | {"traceback": row.traceback, "timeline": life, "why": why}
+        typer.echo(json.dumps(values, default=str))
         return
     table = Table(box=None, show_header=False)
     for field, value in _fields(row).items():
         if value not in (None, "", 0, {}):
             table.add_row(field.replace("_", " "), Text(_readable(value)))
     _print(table)
+    if any(moment.duration_ms is not None for moment in moments):
+        typer.echo()
+        _print(_spans(moments))
     if row.traceback:
         typer.echo(f"\n{row.traceback.rstrip()}")
     if why:
@@ -151,9 +174,18 @@ def retry(
     if not wanted.ids and (total := failed.count(wanted)):
         _ask(yes, f"Run {_jobs(total)} again?")
     done = failed.rerun(wanted)
-    _answer(
-        {"queued": done}, as_json, f"Queued {_jobs(done)} again." if done else "No failed jobs like that."
-    )
+    found = done.queued or done.refused
+    text = f"Queued {_jobs(done.queued)} again." if found else "No failed jobs like that."
+    fields = {"queued": done.queued, "refused": done.refused}
+    _answer(fields, as_json, "\n".join([text, *_refusals(done.refused)]))
+    raise typer.Exit(1 if done.refused else 0)
+
+
+def _refusals(refused: Mapping[int, int]) -> Iterator[str]:
+    for job_id, holder in islice(refused.items(), REFUSALS):
+        yield f"Not job {job_id}: job {holder} has the same dedupe key, and has not ended."
+    if len(refused) > REFUSALS:
+        yield f"Nor {_jobs(len(refused) - REFUSALS)} more, for the same reason."
 
 
 @app.command()
@@ -188,7 +220,7 @@ def work(
     rooms.load()
     from longwave.jobs import runner  # brings Celery
 
-    row = Job.objects.filter(queue=queue, status=Status.QUEUED).order_by("pk").first()
+    row = Job.objects.filter(queue=queue, status=Status.QUEUED).order_by("ready_at").first()
     if row is None:
         raise NotFound(f"Nothing waits in {queue}.")
     typer.echo(f"Job {row.pk}: {row.name}")
@@ -240,11 +272,11 @@ def _ids(which: list[str] | None) -> tuple[int, ...]:
 
 def _moment(text: str) -> datetime:
     ago = _AGO.fullmatch(text)
-    if ago:
-        return timezone.now() - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     try:
+        if ago:
+            return timezone.now() - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         at = datetime.fromisoformat(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # OverflowError: before the year 1
         raise InvalidInput(
             Problem("--since", text, "must be like 30m, 2h, 3d, or 2027-01-31T06:00")
         ) from None
@@ -295,6 +327,16 @@ def _fields(row: Job) -> dict[str, Any]:
         "reason": row.cancel_reason,
         "error": row.error,
     }
+
+
+def _spans(moments: Sequence[Moment]) -> Table:
+    """What its last run spent its time on."""
+    table = _table("at", "what", "component", "took", "error")
+    for moment in moments:
+        if moment.duration_ms is not None:
+            took = f"{moment.duration_ms:,.0f} ms"
+            table.add_row(words.moment(moment.at), moment.what, moment.component, took, moment.detail)
+    return table
 
 
 def _readable(value: object) -> str:

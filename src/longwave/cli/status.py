@@ -60,6 +60,8 @@ def _drawn(seen: Overview, everything: bool) -> RenderableType:
         parts += [Text(), _senders(seen)]
     if seen.campaigns:
         parts += [Text(), _campaigns(seen)]
+    if seen.scaling:
+        parts += [Text(), _scaling(seen)]
     return Group(*parts)
 
 
@@ -109,11 +111,9 @@ def _remark(line: QueueLine) -> Text:
 
 
 def _workers(seen: Overview) -> RenderableType:
-    if not seen.broker_answers:
-        return Text("Workers: the broker does not answer, so they cannot be asked.", style="red")
-    if not seen.workers:
+    if not seen.workers and seen.broker_answers:
         return Text("Workers: none answers. `longwave up` or `longwave worker` starts one.", style="red")
-    table = _table("Worker", ">pid", "queues", ">at once", ">memory", "runs")
+    table = _table("Worker", ">pid", "queues", ">at once", ">memory", ">last seen", "runs")
     for line in seen.workers:
         table.add_row(
             line.name,
@@ -121,9 +121,13 @@ def _workers(seen: Overview) -> RenderableType:
             ", ".join(line.queues) if line.has_answered else Text("does not answer", style="yellow"),
             str(line.concurrency or "–"),
             "–" if line.memory_mb is None else f"{line.memory_mb:.0f} MB",
+            "now" if line.has_answered else f"{duration(line.last_seen)} ago",
             _running(line),
         )
-    return table
+    if seen.broker_answers:
+        return table
+    away = Text("Workers: the broker does not answer, so they cannot be asked.", style="red")
+    return Group(away, table) if seen.workers else away
 
 
 def _running(line: WorkerLine) -> str:
@@ -162,6 +166,15 @@ def _campaigns(seen: Overview) -> RenderableType:
             "–" if line.eta_seconds is None else duration(line.eta_seconds),
             Text(line.reason),
         )
+    return table
+
+
+def _scaling(seen: Overview) -> RenderableType:
+    table = _table("Group", ">workers", ">min", ">max", "because")
+    for group in seen.scaling:
+        stale = Text(f"nobody has looked since {group.at}: `longwave autoscale` does", style="yellow")
+        why = stale if group.is_stale else Text(group.reason)
+        table.add_row(group.group, str(group.desired), str(group.min), str(group.max), why)
     return table
 
 

@@ -3,12 +3,17 @@
 import json
 import os
 import sys
+from functools import partial
 from typing import Annotated, Any
 
+import structlog
 import typer
 
-from longwave import config
+from longwave import config, logs
+from longwave.cli.metrics import Metrics, measure
 from longwave.core.errors import InvalidInput, Problem
+
+log = structlog.get_logger("longwave.cli")
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
@@ -19,9 +24,13 @@ def web() -> None:
     from granian.constants import Interfaces
 
     from longwave.cli.up import check_port
+    from longwave.ops import parent
 
     current = config.current()
     check_port(current)
+    # Without the main process its worker would serve on, and keep the port from the next one.
+    os.register_at_fork(after_in_child=partial(parent.end_with, os.getpid()))
+    logs.keep(current.log_dir, "web", current.log_format)  # refuses here a folder that granian could not use
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "longwave.settings")  # granian's worker is a new process
     Granian(
         "longwave.asgi:application",
@@ -105,12 +114,23 @@ def fake_telegram(
         raise InvalidInput(Problem("--port", f"{host}:{port}", remedy)) from error
 
 
-def return_work(pids: list[int]) -> None:
-    """Free what dead worker processes of this machine held, so that others go on with it at once."""
+def return_work(
+    pids: Annotated[list[int] | None, typer.Argument(help="Main processes of workers that are dead.")] = None,
+    left_by: Annotated[
+        str, typer.Option(help="How the owners begin of what a stopped worker has left.")
+    ] = "",
+    exit_code: Annotated[int, typer.Option(help="How the worker has ended that becomes this command.")] = 0,
+    metrics: Metrics = "",
+) -> None:
+    """Free what workers of this machine held that are dead or stopped, so that others go on with it at once."""
+    measure(metrics)
     from longwave.ops import returning
 
-    if returned := returning.return_work(pids):
-        typer.echo(f"{returned} jobs and batches of dead workers go to others.")
+    if left_by and (handed_over := returning.hand_over(left_by)):
+        log.info("work_given_back", jobs_and_batches=handed_over, of="a worker that was stopped")
+    if pids and (returned := returning.return_work(pids)):
+        log.info("work_given_back", jobs_and_batches=returned, of="dead workers")
+    raise typer.Exit(exit_code)
 
 
 def check_modules() -> None:
@@ -129,13 +149,22 @@ def version() -> None:
 
 def _granian_logging(current: config.Config) -> dict[str, Any]:
     format_ = {"()": "longwave.logs.formatter", "style": current.log_format, "colors": sys.stderr.isatty()}
-    handler = {"class": "logging.StreamHandler", "formatter": "longwave", "stream": "ext://sys.stderr"}
-    quiet = {"handlers": ["stderr"], "propagate": False}
+    handlers = {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "longwave", "stream": "ext://sys.stderr"}
+    }
+    if current.log_dir is not None:
+        handlers["file"] = {
+            "()": "longwave.logs.file_handler",
+            "folder": str(current.log_dir),
+            "component": "web",
+            "style": current.log_format,
+        }
+    quiet = {"handlers": [*handlers], "propagate": False}
     return {
         "formatters": {"longwave": format_},
-        "handlers": {"stderr": handler},
+        "handlers": handlers,
         "loggers": {"_granian": {**quiet, "level": "INFO"}, "granian.access": {**quiet, "level": "INFO"}},
-        "root": {"handlers": ["stderr"], "level": current.log_level},
+        "root": {"handlers": [*handlers], "level": current.log_level},
     }
 
 

@@ -1,22 +1,24 @@
 """`longwave up`: everything on this machine, in one terminal."""
 
 import json
-import os
+import logging
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import structlog
 import typer
 
-from longwave import __version__, config
+from longwave import __version__, config, logs
+from longwave.cli.children import COUNTED, command, modules_check, return_work
 from longwave.config import Config
 from longwave.core.errors import InvalidInput, Problem
-from longwave.logs import scrub
 from longwave.ops import broker, lock
+from longwave.ops.metrics import measuring
 from longwave.ops.output import Output
 from longwave.ops.supervisor import Child, Supervisor
 
@@ -40,6 +42,9 @@ CONCURRENCY = 2
 LANES_AT_ONCE = 32
 """A lane waits more than it works: one process drives many, in threads that share one event loop."""
 
+GRACE = 4
+"""Seconds that a worker's running jobs have to end. There is time to give back what is cut off before it is killed."""
+
 ASK_WITHIN = 20
 """Seconds that listing the senders may take."""
 
@@ -52,25 +57,34 @@ def up(
     """Run everything here: broker, workers, beat and web. Ctrl-C stops it in good order, twice at once."""
     current = config.current()
     with lock.held(lock_file(current)):
+        measuring.forget(current)
         children = list(_children(current, senders=senders, workers=workers, web=web))
         output = Output(
-            sys.stdout, names=[child.name for child in children], as_json=current.log_format == "json"
+            sys.stdout,
+            names=[child.name for child in children],
+            as_json=current.log_format == "json",
+            journal=_journal(current),
         )
         code = Supervisor(
             children=children,
             run_folder=current.home / "run",
             output=output,
-            setup=[Child("migrate", _longwave("migrate")), *_checks(current)],
-            return_work=lambda pids: _longwave("return-work", *map(str, pids)),
+            setup=[Child("migrate", command("migrate")), *modules_check(current)],
+            return_work=return_work,
             on_ready=partial(_tell, current, output, web=web),
         ).run()
         output.say("stopped" if code == 0 else "stopped at once")
     raise typer.Exit(code)
 
 
-def _checks(current: Config) -> list[Child]:
-    """What is tried once before anything starts: what fails there would fail in every process, again and again."""
-    return [Child("modules", _longwave("check-modules"))] if current.modules else []
+def _journal(current: Config) -> Callable[..., None] | None:
+    """Where this process' own lines are kept, when a folder for logs is set. Its children keep theirs."""
+    if current.log_dir is None:
+        return None
+    logs.configure(current.log_level, current.log_format)
+    logging.getLogger().handlers.clear()  # the terminal has them already, with the children's
+    logs.keep(current.log_dir, "up", current.log_format)
+    return structlog.get_logger("longwave.up").info  # type: ignore[no-any-return]
 
 
 def lock_file(current: Config) -> Path:
@@ -114,8 +128,8 @@ def _children(current: Config, *, senders: int, workers: int, web: bool) -> Iter
             is_ready=partial(broker.ping, path),
         )
     if web:  # early: a taken port should be the first thing that is said
-        yield Child("web", _longwave("web"), before=partial(check_port, current))
-    yield Child("beat", _longwave("beat"))
+        yield Child("web", command("web"), before=partial(check_port, current))
+    yield Child("beat", command("beat", *COUNTED))
     for number in range(1, senders + 1):
         yield _worker(f"send-{number}", SENDING, "threads", LANES_AT_ONCE, "--all-regions")
     for number in range(1, workers + 1):
@@ -132,14 +146,12 @@ def _worker(name: str, queues: tuple[str, ...], pool: str, concurrency: int, *mo
         str(concurrency),
         "--name",
         name,
+        "--grace",
+        str(GRACE),
+        *COUNTED,
         *more,
     )
-    return Child(name, _longwave("worker", *options), rank=0, holds_work=True)
-
-
-def _longwave(*words: str) -> list[str]:
-    """A command of ours, as a child that ends when this process is gone."""
-    return [sys.executable, "-m", "longwave", "--parent", str(os.getpid()), *words]
+    return Child(name, command("worker", *options), rank=0, holds_work=True)
 
 
 def _tell(current: Config, output: Output, *, web: bool) -> None:
@@ -147,8 +159,8 @@ def _tell(current: Config, output: Output, *, web: bool) -> None:
     regions = sorted({sender["region"] for sender in senders if sender["region"]})
     facts = {
         "data folder": str(current.home),
-        "database": scrub(current.database_url),
-        "broker": "embedded" if current.is_embedded else scrub(current.broker_url or ""),
+        "database": logs.scrub(current.database_url),
+        "broker": "embedded" if current.is_embedded else logs.scrub(current.broker_url or ""),
         "web": f"http://{current.host}:{current.port}" if web else "not started (--no-web)",
         **(
             {"regions": f"{', '.join(regions)}; those of senders added later need a new start"}
@@ -168,9 +180,9 @@ def _tell(current: Config, output: Output, *, web: bool) -> None:
 
 def _senders() -> list[dict[str, Any]]:
     """The senders there are, asked of a process of its own: this one knows no database. Empty when it cannot say."""
-    command = _longwave("sender", "list", "--json")
+    question = command("sender", "list", "--json")
     try:
-        asked = subprocess.run(command, capture_output=True, text=True, check=True, timeout=ASK_WITHIN)
+        asked = subprocess.run(question, capture_output=True, text=True, check=True, timeout=ASK_WITHIN)
     except (OSError, subprocess.SubprocessError):  # what is only told must not stop what runs
         return []
     found: list[dict[str, Any]] = json.loads(asked.stdout)

@@ -11,72 +11,67 @@ from typing import Annotated
 
 import typer
 
-from longwave import config
+from longwave import config, logs
+from longwave.cli.metrics import Metrics, measure
 from longwave.core.errors import InvalidInput, Problem
+from longwave.jobs import memory, stop
 from longwave.jobs import queues as queue_table
+from longwave.jobs.profiles import PROFILES, cores
 
 DEFAULT_CONCURRENCY = 2
 AUTO = 0
 """For a concurrency: the machine says how many."""
 
-POOLS = ("prefork", "threads", "solo")
+POOLS = ("prefork", "threads")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+Regions = Annotated[
+    list[str] | None,
+    typer.Option("--region", help="Send for senders of this region too; may be given several times."),
+]
+AllRegions = Annotated[
+    bool, typer.Option("--all-regions", help="Send for every region that senders are in as it starts.")
+]
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
-    """Queues that go together. low, high: how many jobs at a time; between them, as many as there are cores."""
+class Concurrency:
+    """How many jobs run at a time: AUTO or a number. least: processes that stay without work; None: all of them."""
 
-    queues: tuple[str, ...]
-    pool: str
-    low: int
-    high: int
+    most: int
+    least: int | None = None
 
-    @property
-    def is_sending(self) -> bool:
-        """Whether lanes of campaigns run there, which wait more than they work."""
-        return not set(queue_table.REGIONAL).isdisjoint(self.queues)
-
-
-PROFILES = {
-    "all": Profile(tuple(queue_table.PRIORITIES), "threads", 8, 8),
-    "import": Profile(("import",), "prefork", 2, 4),
-    "send": Profile(("campaigns", "broadcast", "email"), "threads", 20, 20),
-    "files": Profile(
-        (
-            "file_processing",
-            "data_validation",
-            "llm_processing",
-            "sheets_writing",
-            "workflow-processing",
-            "default",
-        ),
-        "prefork",
-        2,
-        4,
-    ),
-    "bots": Profile(
-        ("telegram-callbacks", "telegram-commands", "telegram", "notifications"), "prefork", 2, 4
-    ),
-}
-"""What `--profile` knows. The four beside `all` have all queues between them."""
+    def __str__(self) -> str:
+        most = "auto" if self.most == AUTO else str(self.most)
+        return most if self.least is None else f"{self.least}-{most}"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a worker works on, and how."""
+    """What a worker works on, and how. least: processes that stay when there is nothing to do; None: all of them."""
 
     queues: list[str]
     pool: str
     concurrency: int
+    least: int | None = None
 
 
-def concurrency_of(text: str | int) -> int:
-    """The number that was typed; AUTO for the word. Raises InvalidInput."""
-    if text == "auto":
+def concurrency_of(text: object) -> Concurrency:
+    """`4`, `auto`, or `1-4` and `1-auto` for processes that come and go. Raises InvalidInput."""
+    least, dash, most = str(text).rpartition("-")
+    wanted = Concurrency(_number(text, most, or_auto=True), _number(text, least) if dash else None)
+    if wanted.least is not None and AUTO < wanted.most < wanted.least:
+        raise InvalidInput(Problem("--concurrency", text, f"the fewest come first: {most}-{least}"))
+    return wanted
+
+
+def _number(whole: object, text: str, *, or_auto: bool = False) -> int:
+    if or_auto and text == "auto":
         return AUTO
-    if not str(text).isdecimal() or int(text) < 1:
-        raise InvalidInput(Problem("--concurrency", text, "must be a whole number from 1 on, or auto"))
+    if not text.isdecimal() or int(text) < 1:
+        raise InvalidInput(
+            Problem("--concurrency", whole, "must be a whole number from 1 on, two such as 1-4, or auto")
+        )
     return int(text)
 
 
@@ -92,75 +87,88 @@ def worker(
             + "."
         ),
     ] = "",
-    region: Annotated[
-        list[str] | None,
-        typer.Option(help="Send for senders of this region too; may be given several times."),
-    ] = None,
-    all_regions: Annotated[
-        bool, typer.Option("--all-regions", help="Send for every region that senders are in as it starts.")
-    ] = False,
+    region: Regions = None,
+    all_regions: AllRegions = False,
     concurrency: Annotated[
-        int | None,
+        Concurrency | None,
         typer.Option(
             "--concurrency",
             "-c",
             parser=concurrency_of,
-            metavar="N|auto",
-            help="How many jobs run at a time: 2 unless given; auto: as many as there are cores.",
+            metavar="[LEAST-]N|auto",
+            help="How many jobs run at a time: 2 unless given; auto: as many as there are cores. "
+            "1-4: four, in processes that are started when they are needed, and end when they are not.",
         ),
     ] = None,
-    pool: Annotated[str, typer.Option(help="prefork (processes, unless given), threads or solo.")] = "",
+    pool: Annotated[str, typer.Option(help="prefork (processes, unless given) or threads.")] = "",
     name: Annotated[str, typer.Option(help="The worker's name, unique on this host.")] = "",
     loglevel: Annotated[str, typer.Option(help="What to log; LONGWAVE_LOG_LEVEL unless given.")] = "",
+    grace: Annotated[
+        float,
+        typer.Option(min=0, help="Seconds that running jobs have to end when the worker is told to stop."),
+    ] = stop.GRACE,
+    max_memory: Annotated[
+        int,
+        typer.Option(min=0, help="MB beyond which a process that runs jobs is replaced; 0: never."),
+    ] = memory.DEFAULT,
+    metrics: Metrics = "",
 ) -> None:
-    """Run one worker until it is told to stop."""
+    """Run one worker until it is told to stop: twice, at once."""
+    current = config.current()
     check_level(loglevel)
-    plan = planned(profile=profile, queues=queues, pool=pool, concurrency=concurrency, cores=_cores())
+    plan = planned(profile=profile, queues=queues, pool=pool, concurrency=concurrency, cores=cores())
     if (region or all_regions) and profile and not PROFILES[profile].is_sending:
         raise InvalidInput(
             Problem("--profile", profile, "sends nothing, and --region is for sending: take send or all")
         )
+    full_name = f"{name or f'worker{os.getpid()}'}@{socket.gethostname()}"
+    logs.keep(current.log_dir, "worker", current.log_format, worker=full_name)
     chosen = [*plan.queues, *regional_queues(region or [], all_regions=all_regions)]
+    measure(metrics, chosen)
     from longwave.jobs import worker as jobs_worker  # brings Celery, which the other commands do without
+    from longwave.ops import returning
 
     code = jobs_worker.start(
-        chosen,
-        concurrency=plan.concurrency,
-        pool=plan.pool,
-        name=f"{name or f'worker{os.getpid()}'}@{socket.gethostname()}",
-        loglevel=loglevel.upper() or config.current().log_level,
+        jobs_worker.Work(chosen, plan.pool, plan.concurrency, plan.least, grace, max_memory),
+        name=full_name,
+        loglevel=loglevel.upper() or current.log_level,
+        hand_over=returning.hand_over,
     )
     sys.exit(code)
 
 
-def beat() -> None:
+def beat(metrics: Metrics = "") -> None:
     """Run the beat until it is told to stop. Several may run: one works, the others wait to take over."""
     from longwave.jobs import beat as jobs_beat
     from longwave.jobs import rooms
 
+    current = config.current()
+    logs.keep(current.log_dir, "beat", current.log_format)
+    measure(metrics)
     rooms.load()
-    stop = threading.Event()
+    told = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    jobs_beat.run(stop)
+        signal.signal(number, lambda *_: told.set())
+    jobs_beat.run(told)
 
 
-def planned(*, profile: str, queues: str, pool: str, concurrency: int | None, cores: int) -> Plan:
+def planned(*, profile: str, queues: str, pool: str, concurrency: Concurrency | None, cores: int) -> Plan:
     """What these options mean together on a machine of so many cores. Raises InvalidInput for what cannot be."""
-    if problems := list(_wrong(profile, queues, pool, concurrency)):
+    if problems := list(_wrong(profile, queues, pool)):
         raise InvalidInput(*problems)
     known = PROFILES.get(profile)
     way = pool or (known.pool if known else "prefork")
-    if way == "solo":
-        usual = 1
-    elif known:
-        usual = min(max(cores, known.low), known.high)
-    else:
-        usual = cores if concurrency == AUTO else DEFAULT_CONCURRENCY
-    return Plan(list(known.queues) if known else chosen_queues(queues), way, concurrency or usual)
+    usual = known.concurrency_on(cores) if known else cores if concurrency else DEFAULT_CONCURRENCY
+    wanted = concurrency or Concurrency(usual)
+    if wanted.least is not None and way != "prefork":
+        remedy = "is for processes, and threads cost nothing while they wait: give one number"
+        raise InvalidInput(Problem("--concurrency", str(wanted), remedy))
+    most = wanted.most or usual
+    least = None if wanted.least is None else min(wanted.least, most)
+    return Plan(list(known.queues) if known else chosen_queues(queues), way, most, least)
 
 
-def _wrong(profile: str, queues: str, pool: str, concurrency: int | None) -> Iterator[Problem]:
+def _wrong(profile: str, queues: str, pool: str) -> Iterator[Problem]:
     if profile and profile not in PROFILES:
         yield Problem("--profile", profile, "must be one of " + ", ".join(PROFILES))
     elif profile and pool == "prefork" and PROFILES[profile].is_sending:
@@ -169,18 +177,7 @@ def _wrong(profile: str, queues: str, pool: str, concurrency: int | None) -> Ite
     if profile and queues:
         yield Problem("--queues", queues, "are chosen by --profile: give one of the two")
     if pool and pool not in POOLS:
-        yield Problem("--pool", pool, "must be prefork, threads or solo")
-    if pool == "solo" and concurrency not in (None, 1):
-        shown = "auto" if concurrency == AUTO else concurrency
-        yield Problem("--concurrency", shown, "is not for --pool solo, which runs one job at a time")
-
-
-def _cores() -> int:
-    """The cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS
-        return os.cpu_count() or 1
+        yield Problem("--pool", pool, "must be prefork or threads")
 
 
 def chosen_queues(text: str) -> list[str]:

@@ -11,12 +11,13 @@ from celery.worker.control import inspect_command
 @inspect_command(name="longwave_worker")  # type: ignore[untyped-decorator]
 def describe(state: Any, **_: Any) -> dict[str, Any]:
     """Its process, its queues and what it needs, all children included."""
+    controller = state.consumer.controller
     consumer = state.consumer.task_consumer  # None while the broker is away
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "queues": sorted(queue.name for queue in consumer.queues) if consumer else [],
-        "concurrency": state.consumer.pool.num_processes,
+        "concurrency": controller.max_concurrency or controller.concurrency,
         "memory_mb": _memory_mb(),
     }
 

@@ -12,7 +12,7 @@ from django.db import connections
 from django.utils import timezone
 
 from longwave import database
-from longwave.jobs import beat_lease, chore_runs, chores
+from longwave.jobs import beat_lease, chore_runs, chores, set_clock
 from longwave.jobs.chore_runs import Run
 from longwave.jobs.chores import Chore
 
@@ -82,6 +82,7 @@ class _Beat:
         asked = self._clock()
         try:
             leads = beat_lease.hold(self._owner, LEASE)
+            set_clock.watch.mend()  # also one that waits: it may have to take over from a lease that a clock ended
         except Exception as error:
             self._database_failed(error)
             return False

@@ -12,7 +12,7 @@ from longwave.jobs.models import BeatLease
 def hold(owner: str, seconds: float) -> bool:
     """Take or renew the lease; False while another beat has it."""
     until = Now() + timedelta(seconds=seconds)
-    free_or_ours = Q(owner=owner) | Q(until__lt=Now())
+    free_or_ours = Q(owner=owner) | ~_is_held(seconds)
     if BeatLease.objects.filter(free_or_ours, pk=1).update(owner=owner, until=until):
         return True
     if BeatLease.objects.filter(pk=1).exists():
@@ -25,6 +25,17 @@ def hold(owner: str, seconds: float) -> bool:
     return True
 
 
+def is_held(seconds: float) -> bool:
+    """Whether a beat that takes the lease for so long has shown itself within that time."""
+    return BeatLease.objects.filter(_is_held(seconds)).exists()
+
+
 def release(owner: str) -> None:
     """Let another beat take over at once."""
     BeatLease.objects.filter(pk=1, owner=owner).delete()
+
+
+def _is_held(seconds: float) -> Q:
+    # Further ahead than any beat takes it: the clock was set back since, and whoever had it may be dead.
+    absurd = Now() + timedelta(seconds=2 * seconds)
+    return Q(until__gte=Now(), until__lte=absurd)

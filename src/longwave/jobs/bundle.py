@@ -2,7 +2,7 @@
 
 A job that took longer than a moment is written down at once, and those that a long one keeps waiting are handed on to
 other workers. So what a kill -9 makes run again is a quarter of a second of jobs that took milliseconds each, and what
-shares a message with a long job waits no longer than that.
+shares a message with a long job waits a twentieth of a second.
 """
 
 from collections import deque
@@ -20,7 +20,8 @@ from longwave.jobs import (
     heartbeat,
     hooks,
     job_context,
-    ledger,
+    leases,
+    measures,
     ring,
     running,
     stop,
@@ -29,12 +30,16 @@ from longwave.jobs import (
 from longwave.jobs.declare import Again, AnyJob
 from longwave.jobs.hooks import Outcome
 from longwave.jobs.ledger import Claim
+from longwave.jobs.measures import Ended, Ending
 
 T = TypeVar("T")
 log = structlog.get_logger("longwave.jobs")
 
 PATIENCE = 0.25
 """Seconds for which successes may stay unwritten, and claimed jobs wait for the one that runs."""
+
+LONG = 0.05
+"""Seconds of one job after which those behind it are handed on: a quarter of a second of them would be too long."""
 
 BRIEF = 0.01
 """Seconds of a job that are more than writing it down costs: its success is written at once."""
@@ -51,11 +56,14 @@ class Bundle:
         self._leaving: list[Claim] = []  # on their way to other workers: never run here any more
         self._ended: deque[tuple[Claim, Any]] = deque()
         self._writing = Lock()
+        self._began = job_context.now()
+        self._wrote = self._began
+        self._changed_job = self._began
 
     def run(self) -> None:
         """Run them all, or hand on what the worker's end or a long job leaves behind."""
         try:
-            with heartbeat.beating(PATIENCE, self._look_after):
+            with heartbeat.beating(LONG, self._look_after):
                 while (held := self._next()) is not None:
                     self._run(held)
         finally:
@@ -72,7 +80,7 @@ class Bundle:
             return None
 
     def _run(self, held: Claim) -> None:
-        began = job_context.now()
+        began = self._changed_job = job_context.now()
         context = running.context_of(held, self._until)
         with heartbeat.renewing(context, self._declared.lease):
             outcome = running.call(self._declared, context, held)
@@ -90,12 +98,16 @@ class Bundle:
         return hooks.wants(self._declared.hooks, Outcome.SUCCESS)
 
     def _look_after(self) -> None:
-        """Called every PATIENCE, in another thread than the jobs run in."""
+        """Called again and again, in another thread than the jobs run in."""
         if self._writing.locked():
             return  # the jobs' own thread is at it; whoever waits here would keep other bundles waiting
+        now = job_context.now()
         try:
-            self._hand_on()
-            self._write_down()
+            if now - self._changed_job >= LONG or now - self._began >= PATIENCE:
+                self._hand_on()
+            if now - self._wrote >= PATIENCE:
+                self._write_down()
+                self._wrote = now
         except Exception as error:
             # The database is away: the thread that runs the jobs writes down what is left, however long it takes.
             log.warning("bundle_waits", why=str(error))
@@ -107,12 +119,12 @@ class Bundle:
             if not self._leaving:
                 return
             # Tried again until it is known to have worked: perhaps it has, and the jobs run elsewhere already.
-            bells, cancelled = ledger.hand_on(self._owner, self._leaving)
+            bells, cancelled = leases.hand_on(self._owner, self._leaving)
             leaving, self._leaving = self._leaving, []
             ring.ring_all(bells)
             for held in leaving:
                 if held.id in cancelled:
-                    endings.followed(held.id, held.serial_key)
+                    endings.cancelled(held)
 
     def _write_down(self) -> None:
         with self._writing:
@@ -126,6 +138,13 @@ class Bundle:
                 for job_id in lost:
                     # Its lease ran out meanwhile, and another worker decides what becomes of it.
                     log.warning("job_ended_too_late", job=job_id, job_name=self._declared.name)
+                self._measure(ended, lost)
+
+    def _measure(self, ended: Sequence[tuple[Claim, Any]], lost: set[int]) -> None:
+        if measures.is_observed(Ended):
+            for held, _ in ended:
+                if held.id not in lost:
+                    measures.tell(Ended(held.name, held.queue, Ending.SUCCESS))
 
 
 def _drained(waiting: "deque[T]") -> "list[T]":

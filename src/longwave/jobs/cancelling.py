@@ -1,8 +1,13 @@
 """Taking jobs back: one by its number, or what waits in a queue."""
 
+from collections.abc import Sequence
+
+from django.db.models import Max
+
 from longwave.core.errors import Conflict, InvalidInput, NotFound, Problem
-from longwave.jobs import endings, ledger, queues, waiting
-from longwave.jobs.models import FINISHED
+from longwave.jobs import doorbells, endings, leases, ledger, pending, queues, ring, waiting
+from longwave.jobs.models import FINISHED, Job
+from longwave.jobs.states import JOB
 
 CHUNK = 1000
 TRIES = 20
@@ -21,10 +26,10 @@ def cancel(job_id: int, reason: str) -> bool:
             raise NotFound(f"There is no task {job_id}; those that ended are forgotten after a while.")
         if row.status in FINISHED:
             return False
-        if ledger.cancel([job_id], reason):
+        if pending.cancel([job_id], reason):
             endings.followed(job_id, row.serial_key)
             return True
-        if ledger.ask_to_stop(job_id, reason):
+        if leases.ask_to_stop(job_id, reason):
             return True
     raise Conflict(f"Task {job_id} begins and ends its turns faster than it can be cancelled; try again.")
 
@@ -34,8 +39,30 @@ def purge(queue: str, reason: str) -> int:
     if not queues.is_known(queue):
         names = ", ".join(queues.PRIORITIES)
         raise InvalidInput(Problem("queue", queue, f"must be one of {names}, or a region such as email.eu"))
-    total, last = 0, ledger.last_id()
-    while ids := ledger.waiting_in(queue, CHUNK, last):
-        total += ledger.cancel(ids, reason)
-    waiting.settle()  # what is too much for one turn is left to the chore
+    total, last = 0, _last_id()
+    while ids := _waiting_in(queue, CHUNK, last):
+        total += pending.cancel(ids, reason)
+        waiting.release_all(
+            list(Job.objects.filter(pk__in=ids, is_awaited=True).values_list("pk", flat=True))
+        )
+        ring.ring_all(doorbells.heads_of(_serial_keys(ids), but_not_in=queue))
     return total
+
+
+def _serial_keys(ids: Sequence[int]) -> set[str]:
+    keys = Job.objects.filter(pk__in=ids).values_list("serial_key", flat=True)
+    return {key for key in keys if key is not None}
+
+
+def _waiting_in(queue: str, limit: int, last_id: int) -> list[int]:
+    """Jobs of a queue, up to the number `last_id`, that have not begun."""
+    waiting = Job.objects.filter(queue=queue, pk__lte=last_id).order_by("ready_at")
+    for status in JOB.sources("cancel"):  # each by itself, so that an index has them in order
+        if ids := list(waiting.filter(status=status).values_list("pk", flat=True)[:limit]):
+            return ids
+    return []
+
+
+def _last_id() -> int:
+    """The highest number of a job there is."""
+    return Job.objects.aggregate(last=Max("pk"))["last"] or 0

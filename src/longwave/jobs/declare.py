@@ -22,6 +22,9 @@ S = TypeVar("S", bound=Subscriber)
 
 OPTION_PREFIX = "job_"
 
+LEASE = 30.0
+"""Seconds, where a job is declared without."""
+
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 
 
@@ -154,7 +157,7 @@ def job(
     queue: str = "default",
     retries: int = 3,
     backoff: Sequence[float] = (10, 60, 300),
-    lease: float = 30.0,
+    lease: float = LEASE,
     max_crashes: int | None = 3,
     on_success: Sequence[Subscriber] = (),
     on_failure: Sequence[Subscriber] = (),

@@ -8,7 +8,7 @@ import uuid
 
 import structlog
 
-from longwave.jobs import broker, ledger, ring
+from longwave.jobs import broker, doorbells, ring
 from longwave.jobs.chores import chore
 from longwave.jobs.models import Epoch
 
@@ -56,11 +56,10 @@ def _remember(old: str | None, new: str) -> bool:
 
 def ring_everything() -> int | None:
     """Ring for all queued jobs; how many, or None when the broker went away."""
-    total, last = 0, 0
-    while bells := ledger.ready_after(last, CHUNK):
-        last = bells[-1].id
-        ledger.mark_rung([bell.id for bell in bells])
-        if not ring.ring_all(bells):
-            return None
-        total += len(bells)
+    total = 0
+    for queue in doorbells.first_in_line():
+        for bells in doorbells.all_in(queue, CHUNK):
+            if not ring.ring_all(bells):
+                return None
+            total += len(bells)
     return total

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from django.utils import timezone
 
-from longwave.jobs import declare, ledger, pausing, waiting
+from longwave.jobs import declare, doorbells, pausing, waiting
 from longwave.jobs.models import FINISHED, Job, Status
 
 Listeners = Mapping[str, Sequence[str]]
@@ -22,11 +22,12 @@ def why(row: Job, listeners: Listeners | None) -> list[str]:
         return []
     if row.status == Status.RUNNING:
         return list(_stalled(row, now))
-    return [
+    found = [
         *_not_yet(row, now),
         *_nobody(row, listeners),
         *(_in_line(row) if row.status == Status.QUEUED else ()),
     ]
+    return found or list(_next(row, listeners or {}))
 
 
 def _stalled(row: Job, now: datetime) -> Iterator[str]:
@@ -43,10 +44,10 @@ def _not_yet(row: Job, now: datetime) -> Iterator[str]:
         others = ", ".join(map(str, waiting.waits_for(row.pk)[:10]))
         yield f"It waits until the jobs it comes after have succeeded: {others}."
     if row.run_at is not None and row.run_at > now and row.status in (Status.SCHEDULED, Status.RETRY):
-        word = (
-            "It failed and is tried again" if row.status == Status.RETRY and row.failures else "It is to run"
-        )
-        yield f"{word} in {(row.run_at - now).total_seconds():.0f} s, at {row.run_at:%Y-%m-%d %H:%M:%S} UTC."
+        has_failed = row.status == Status.RETRY and row.failures
+        word = "It failed and is tried again" if has_failed else "It is to run"
+        until = f"in {(row.run_at - now).total_seconds():.0f} s, at {row.run_at:%Y-%m-%d %H:%M:%S} UTC"
+        yield f"{word} {until}{f': {row.wait_reason}' if row.wait_reason and not has_failed else ''}."
     if row.queue in pausing.paused():
         yield f"Queue {row.queue} is paused; `longwave queue resume {row.queue}` lets it go on."
 
@@ -62,13 +63,23 @@ def _nobody(row: Job, listeners: Listeners | None) -> Iterator[str]:
 
 def _in_line(row: Job) -> Iterator[str]:
     if row.serial_key is not None:
-        before = ledger.earlier(row.serial_key, row.pk).count()
+        before = doorbells.earlier(row.serial_key, row.pk).count()
         if before:
             yield f"{_jobs(before)} with the serial key {row.serial_key!r} must end first."
             return
-    ahead = Job.objects.filter(status=Status.QUEUED, queue=row.queue, pk__lt=row.pk).count()
+    since = Job.objects.filter(pk=row.pk).values("ready_at")[
+        :1
+    ]  # as it is stored: SQLite's clock has milliseconds
+    in_line = Job.objects.filter(status=Status.QUEUED, queue=row.queue, ready_at__lte=since)
+    ahead = in_line.exclude(ready_at=since, pk__gte=row.pk).count()
     if ahead:
-        yield f"{_jobs(ahead)} in queue {row.queue} {'was' if ahead == 1 else 'were'} submitted before it."
+        yield f"{_jobs(ahead)} in queue {row.queue} {'was' if ahead == 1 else 'were'} ready before it."
+
+
+def _next(row: Job, listeners: Listeners) -> Iterator[str]:
+    if row.status == Status.QUEUED:
+        names = ", ".join(listeners.get(row.queue, ()))
+        yield f"It is the next one in queue {row.queue}: it begins when one of its workers has a free place ({names})."
 
 
 def _jobs(number: int) -> str:

@@ -9,7 +9,7 @@ from functools import partial
 import structlog
 from django.db import connections
 
-from longwave.jobs import ledger
+from longwave.jobs import leases
 from longwave.jobs.job_context import JobContext, now
 
 log = structlog.get_logger("longwave.jobs")
@@ -94,7 +94,7 @@ def _do(beat: _Beat) -> None:
 def _renew(context: JobContext, lease: float) -> None:
     asked = now()
     try:
-        if ledger.renew(context.id, context.seq, context.owner, lease):
+        if leases.renew(context.id, context.seq, context.owner, lease):
             context.hold_until(asked + lease)
         else:
             context.lose()

@@ -26,9 +26,12 @@ class Job(models.Model):
     seq: counts the moves into `queued`; a message carries (id, seq), and one with an older seq is stale.
     attempt: how often it was started, orderly turns that ended with `Again` not counted.
     failures, crashes: how often in a row it raised, and the worker under it died.
+    wait_reason: what it waits for until `run_at`, as its last orderly turn has said.
+    ready_at: since when it could have run, while it is queued.
     rung_at: when the broker was last rung for it; None when that is known to have failed.
     serial_slot: equals serial_key while running; unique, so that one key never runs twice at a time.
     dedupe_slot: made of the dedupe key while unfinished; unique, so that submitting twice makes one job.
+    dedupe_key: of a failed job, the slot that it takes back when it is run again.
     is_waiting: scheduled until the jobs that rows of `Wait` name have succeeded.
     is_awaited: another waits, or waited, for it.
     parent_id: the job that was running when this one was submitted.
@@ -45,10 +48,13 @@ class Job(models.Model):
     failures = models.PositiveIntegerField(default=0, db_default=0)
     crashes = models.PositiveIntegerField(default=0, db_default=0)
     run_at = models.DateTimeField(null=True)
+    wait_reason = models.CharField(max_length=255, default="", db_default="")
+    ready_at = models.DateTimeField(db_default=Now())
     rung_at = models.DateTimeField(null=True)
     serial_key = models.CharField(max_length=190, null=True)
     serial_slot = models.CharField(max_length=190, null=True, unique=True)
     dedupe_slot = models.CharField(max_length=190, null=True, unique=True)
+    dedupe_key = models.CharField(max_length=190, null=True)
     owner = models.CharField(max_length=120, default="", db_default="")
     lease_until = models.DateTimeField(null=True)
     created_at = models.DateTimeField(db_default=Now())
@@ -67,9 +73,10 @@ class Job(models.Model):
     class Meta:
         db_table = "longwave_job"
         indexes = [
+            # The status comes first: what has ended is most of the table, and so is out of the way of the rest.
+            models.Index(fields=["status", "queue", "ready_at"], name="lw_job_line"),
             models.Index(fields=["status", "queue", "rung_at"], name="lw_job_ready"),
             models.Index(fields=["status", "run_at"], name="lw_job_due"),
-            models.Index(fields=["status", "lease_until"], name="lw_job_lease"),
             models.Index(fields=["status", "finished_at"], name="lw_job_prune"),
             models.Index(fields=["serial_key", "status", "id"], name="lw_job_serial"),
         ]

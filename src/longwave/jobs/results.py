@@ -50,9 +50,7 @@ def result_of(job_id: int) -> TaskResult:
     """The job as it is now. Raises NotFound: there was none, or it ended long ago and is forgotten."""
     row = Job.objects.filter(pk=job_id).first()
     if row is None:
-        raise NotFound(
-            f"There is no task {job_id}; those that ended are forgotten after a week, failed ones after a month."
-        )
+        raise NotFound(f"There is no task {job_id}; those that ended are forgotten after a while.")
     return TaskResult(
         task_id=row.pk,
         status=_status_of(row),

@@ -5,8 +5,8 @@ from itertools import groupby
 
 import structlog
 
-from longwave.jobs import broker, ledger
-from longwave.jobs.ledger import Bell
+from longwave.jobs import broker, doorbells
+from longwave.jobs.doorbells import Bell
 
 MAX_PER_MESSAGE = 50
 
@@ -16,9 +16,12 @@ SPREAD = 16
 log = structlog.get_logger("longwave.jobs")
 
 
-def ring(name: str, queue: str, pairs: Sequence[tuple[int, int]]) -> bool:
-    """Ring for jobs of one name in one queue; False when the broker is away, and the sweeper will do it."""
-    size = min(MAX_PER_MESSAGE, max(1, len(pairs) // SPREAD))
+def ring(name: str, queue: str, pairs: Sequence[tuple[int, int]], *, together: int | None = None) -> bool:
+    """Ring for jobs of one name in one queue; False when the broker is away, and the sweeper will do it.
+
+    together: how many share a message; unless given, as few as their number allows.
+    """
+    size = together or min(MAX_PER_MESSAGE, max(1, len(pairs) // SPREAD))
     messages = [pairs[start : start + size] for start in range(0, len(pairs), size)]
     try:
         broker.publish(name, queue, messages)
@@ -41,7 +44,7 @@ def ring_all(bells: Iterable[Bell]) -> bool:
 def _remember(ids: list[int]) -> None:
     try:
         for start in range(0, len(ids), 1000):
-            ledger.mark_unrung(ids[start : start + 1000])
+            doorbells.mark_unrung(ids[start : start + 1000])
     except Exception as error:
         # They are rung as soon as the broker's queue is empty, a little later than with this mark.
         log.warning("unrung_not_noted", why=str(error))

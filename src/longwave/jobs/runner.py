@@ -11,7 +11,18 @@ import structlog
 from django.db import InterfaceError, OperationalError
 
 from longwave import database
-from longwave.jobs import coroutines, declare, endings, heartbeat, job_context, ledger, ring, running, stop
+from longwave.jobs import (
+    coroutines,
+    declare,
+    doorbells,
+    endings,
+    heartbeat,
+    job_context,
+    ledger,
+    ring,
+    running,
+    stop,
+)
 from longwave.jobs.bundle import Bundle
 from longwave.jobs.declare import AnyJob
 from longwave.jobs.ledger import Claim
@@ -24,6 +35,8 @@ CLAIM_PATIENCE = 30.0
 
 _HOST = socket.gethostname()
 _main_pid = os.getpid()
+_mark = secrets.token_hex(2)  # of this start: pids come back, and containers share hosts' names
+_child = 0  # which of the processes that the worker has forked: their pids come back too
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -36,6 +49,11 @@ def owner_prefix(main_pid: int) -> str:
     return f"{_HOST}:{main_pid}:"
 
 
+def own_prefix() -> str:
+    """As `owner_prefix` for this worker, and no other that had, has or will have its pid on a host of that name."""
+    return f"{owner_prefix(_main_pid)}{_mark}."
+
+
 def worker_of(owner: str) -> tuple[str, int]:
     """The host and the main process' pid of the worker that an owner names."""
     host, pid, *_ = owner.rsplit(":", 3)
@@ -46,6 +64,17 @@ def is_main(pid: int) -> None:
     """Say which process is the worker's main one; the children it forks name it in their jobs' owner."""
     global _main_pid
     _main_pid = pid
+
+
+def next_child() -> str:
+    """Number the process that is forked next; how the owner of all begins that it will run, and of no other's work."""
+    global _child
+    _child += 1
+    return _child_prefix()
+
+
+def _child_prefix() -> str:
+    return f"{own_prefix()}{_child}."
 
 
 def perform(name: str, pairs: Sequence[tuple[int, int]]) -> None:
@@ -117,12 +146,12 @@ def _claiming(job_id: int, seq: int) -> Any:
 
 def _new_owner() -> str:
     """Unique for this attempt to claim, so that repeating it after a lost answer recognises its own claim."""
-    return f"{owner_prefix(_main_pid)}{os.getpid()}:{secrets.token_hex(4)}"
+    return f"{_child_prefix()}{os.getpid()}:{secrets.token_hex(4)}"
 
 
 def _pass_on(pairs: Iterable[tuple[int, int]]) -> None:
     """This worker is stopping: let another have what it has not begun."""
-    ring.ring_all(ledger.still_queued([job_id for job_id, _ in pairs]))
+    ring.ring_all(doorbells.still_queued([job_id for job_id, _ in pairs]))
 
 
 def _ring_blindly(name: str, pairs: Sequence[tuple[int, int]]) -> None:

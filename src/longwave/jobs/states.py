@@ -1,4 +1,4 @@
-"""The life of a job as a table. Each verb is a guarded UPDATE in ledger.py."""
+"""The life of a job as a table. Each verb is a guarded UPDATE: its row count decides."""
 
 from longwave.core.states import StateTable
 from longwave.jobs.models import Status
@@ -13,6 +13,7 @@ JOB = StateTable[Status](
         "postpone": {Status.RUNNING: Status.RETRY},
         "retry": {Status.RUNNING: Status.RETRY},
         "fail": {Status.RUNNING: Status.FAILURE},
+        "hand_back": {Status.RUNNING: Status.QUEUED},
         "give_back": {Status.RUNNING: Status.QUEUED},
         "poison": {Status.RUNNING: Status.FAILURE},
         "rerun": {Status.FAILURE: Status.QUEUED},
@@ -24,6 +25,6 @@ JOB = StateTable[Status](
         "stop": {Status.RUNNING: Status.CANCELLED},
     }
 )
-"""requeue, postpone: the job returned `Again`. hand_on: it was claimed with others, and not begun. give_back, poison:
-its worker died under it. stop: somebody cancelled it while it ran, and it noticed, or could not go on anyway. rerun:
-somebody asked for a failed one again."""
+"""requeue, postpone: the job returned `Again`. hand_on: it was claimed with others, and not begun. hand_back: its
+worker was stopped, and did not wait for it. give_back, poison: its worker died under it. stop: somebody cancelled it
+while it ran, and it noticed, or could not go on anyway. rerun: somebody asked for a failed one again."""

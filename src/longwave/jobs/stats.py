@@ -4,8 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count, F, Min
-from django.db.models.functions import Coalesce, Greatest
+from django.db.models import Count, Min
 from django.utils import timezone
 
 from longwave.jobs import presence, queues
@@ -51,15 +50,14 @@ class WorkerStats:
 
 def queue_status() -> dict[str, QueueStatus]:
     """Every queue by name: those there always are, and the regions of them in which there is work."""
-    counts = _active_counts()
-    waits = _longest_waits()
+    counts, since = _active()
     regions = sorted({queue for queue, _ in counts} - set(queues.PRIORITIES))
-    return {queue: _status_of(queue, counts, waits) for queue in (*queues.PRIORITIES, *regions)}
+    return {queue: _status_of(queue, counts, since) for queue in (*queues.PRIORITIES, *regions)}
 
 
 def worker_stats() -> WorkerStats:
     """Totals of all queues. It asks the workers over the broker, which takes half a second."""
-    counted = Counter(dict(Job.objects.values_list("status").annotate(Count("pk"))))
+    counted = Counter({status: Job.objects.filter(status=status).count() for status in Status})
     return WorkerStats(
         total_tasks=counted.total(),
         successful_tasks=counted[Status.SUCCESS],
@@ -71,23 +69,16 @@ def worker_stats() -> WorkerStats:
     )
 
 
-def _active_counts() -> Counter[tuple[str, str]]:
-    active = Job.objects.filter(status__in=ACTIVE)
-    rows = active.values_list("queue", "status").annotate(Count("pk")).order_by()
-    return Counter({(queue, status): count for queue, status, count in rows})
+def _active() -> tuple[Counter[tuple[str, str]], dict[str, datetime]]:
+    """How many jobs of each queue stand where, and since when its oldest queued one could have run."""
+    active = Job.objects.filter(status__in=ACTIVE).values_list("queue", "status").order_by()
+    rows = list(active.annotate(count=Count("*"), since=Min("ready_at")))
+    counts = Counter({(queue, status): count for queue, status, count, _ in rows})
+    return counts, {queue: since for queue, status, _, since in rows if status == Status.QUEUED}
 
 
-def _longest_waits() -> dict[str, datetime]:
-    """Queue → since when its oldest ready job could have run: submitted, due, or back from its last turn."""
-    since = Greatest(
-        "created_at", Coalesce(F("run_at"), F("created_at")), Coalesce(F("started_at"), F("created_at"))
-    )
-    ready = Job.objects.filter(status=Status.QUEUED)
-    return dict(ready.values_list("queue").annotate(since=Min(since)).order_by())
-
-
-def _status_of(queue: str, counts: Counter[tuple[str, str]], waits: dict[str, datetime]) -> QueueStatus:
-    waited = (timezone.now() - waits[queue]).total_seconds() if queue in waits else 0.0
+def _status_of(queue: str, counts: Counter[tuple[str, str]], since: dict[str, datetime]) -> QueueStatus:
+    waited = (timezone.now() - since[queue]).total_seconds() if queue in since else 0.0
     return QueueStatus(
         queue=queue,
         priority=queues.PRIORITIES.get(queues.base(queue), 0),

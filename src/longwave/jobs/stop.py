@@ -2,6 +2,12 @@
 
 import mmap
 
+GRACE = 25.0
+"""Seconds that running jobs have to end. Kubernetes, and `docker stop -t 30`, kill after 30."""
+
+CAME_BACK = "_LONGWAVE_CAME_BACK"
+"""In the environment of a worker that began anew: why, and whose jobs are left."""
+
 # Anonymous shared memory, made when this module is imported, which must be before the worker forks.
 _flag = mmap.mmap(-1, 1)
 

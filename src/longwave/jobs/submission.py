@@ -1,4 +1,4 @@
-"""Putting jobs into the ledger: in the caller's transaction, rung after it committed."""
+"""Putting jobs into the ledger: in the caller's transaction, rung for after it committed."""
 
 import hashlib
 import re
@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from longwave import database
 from longwave.core.errors import InvalidInput, Problem
-from longwave.jobs import job_context, ledger, queues, ring, waiting
+from longwave.jobs import job_context, ledger, queues, ringer, waiting
 from longwave.jobs.declare import AnyJob, JobHandle, Options
 from longwave.jobs.models import Job, Status
 
@@ -36,7 +36,7 @@ def submit(job_type: AnyJob, args: Mapping[str, Any], options: Options) -> JobHa
     # No transaction around one statement: outside of a caller's it would cost two more round trips.
     job_id, created = _insert(row)
     if created and row.status == Status.QUEUED:
-        _ring_after_commit(job_type.name, row.queue, [job_id])
+        _ring_after_commit(job_type, row.queue, [job_id], is_alone=row.serial_key is not None)
     return JobHandle(job_id, created)
 
 
@@ -57,7 +57,7 @@ def _submit_waiting(job_type: AnyJob, args: Mapping[str, Any], options: Options)
         if created:
             waiting.note([(job_id, waits_for)])
             if row.status == Status.QUEUED:
-                _ring_after_commit(job_type.name, row.queue, [job_id])
+                _ring_after_commit(job_type, row.queue, [job_id], is_alone=row.serial_key is not None)
     return JobHandle(job_id, created)
 
 
@@ -89,14 +89,16 @@ def _submit_many(job_type: AnyJob, jobs: Sequence[tuple[Mapping[str, Any], Optio
         )
         for queue in sorted({row.queue for row in new}):
             rung = [ids[id(row)] for row in new if row.queue == queue and row.status == Status.QUEUED]
-            _ring_after_commit(job_type.name, queue, rung)
+            _ring_after_commit(job_type, queue, rung)
     return [ids[id(row)] for row in rows]
 
 
-def _ring_after_commit(name: str, queue: str, ids: list[int]) -> None:
+def _ring_after_commit(job_type: AnyJob, queue: str, ids: list[int], *, is_alone: bool = False) -> None:
+    """is_alone: it shares no message, as it is not claimed together with others."""
     if ids:
         pairs = [(job_id, 1) for job_id in ids]
-        transaction.on_commit(lambda: ring.ring(name, queue, pairs), robust=True)
+        alone = is_alone or job_type.max_crashes == 1
+        transaction.on_commit(lambda: ringer.soon(job_type.name, queue, pairs, is_alone=alone), robust=True)
 
 
 def _row(job_type: AnyJob, args: Mapping[str, Any], options: Options) -> Job:

@@ -5,8 +5,10 @@ before the wait is written down. A job without the mark ends without looking her
 process may die; the chore finds what it left.
 """
 
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import structlog
@@ -16,7 +18,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from longwave.core.errors import InvalidInput, Problem
-from longwave.jobs import ledger, ring
+from longwave.jobs import doorbells, leases, ledger, moves, pending, ring
 from longwave.jobs.chores import chore
 from longwave.jobs.ledger import Claim
 from longwave.jobs.models import ACTIVE, Job, Status, Wait
@@ -28,8 +30,8 @@ CHUNK = 1000
 AT_ONCE = 5
 """Chunks that are released by whoever ends a job. The rest of a wide fan is left to the chore."""
 
-PER_TURN = 20
-"""Chunks that one turn of the chore releases at most, so that the other chores are not kept waiting."""
+BUDGET = 1.0
+"""Seconds that one turn of the chore may take: the other chores wait meanwhile."""
 
 
 def hold(jobs: Sequence[tuple[Job, Sequence[int]]]) -> list[Sequence[int]]:
@@ -62,7 +64,7 @@ def finish_many(owner: str, ended: Sequence[tuple[Claim, Any]]) -> set[int]:
     """running → success, as `ledger.finish_many`; those that others wait for one by one, and the others go on."""
     lost = ledger.finish_many(owner, ended)
     for held, result in ended if lost else ():
-        if held.id in lost and ledger.finish_awaited(held, result):
+        if held.id in lost and leases.finish_awaited(held, result):
             lost.discard(held.id)
             release(held.id)
     return lost
@@ -74,7 +76,7 @@ def release(job_id: int) -> None:
     Raises nothing: what could not be done is done by the chore.
     """
     try:
-        _release_chunks([job_id], AT_ONCE)
+        _release_chunks([job_id], range(AT_ONCE))
     except Exception as error:
         if transaction.get_connection().in_atomic_block:
             raise  # the caller's transaction is lost, and with it the end of the job
@@ -82,12 +84,28 @@ def release(job_id: int) -> None:
         connections.close_all()
 
 
+def release_all(ids: Sequence[int]) -> None:
+    """These jobs have ended: what waited for them goes on, or is cancelled with them, however much that is."""
+    _release_chunks(ids, count())
+
+
 @chore(every=5.0)
 def settle() -> int:
     """Release what waits for jobs that ended unseen; how many of those were found."""
-    ended = _ended_with_waits()
-    _release_chunks(ended, PER_TURN)
-    return len(ended)
+    found, deadline = 0, time.monotonic() + BUDGET
+    while ended := _ended_with_waits():
+        _release_chunks(ended, _until(deadline))
+        found += len(ended)
+        if time.monotonic() >= deadline:
+            break
+    return found
+
+
+def _until(deadline: float) -> Iterator[None]:
+    """One turn, and as many more as there is time for."""
+    yield
+    while time.monotonic() < deadline:
+        yield
 
 
 def _marked(wanted: Sequence[int]) -> dict[int, Job]:
@@ -115,55 +133,71 @@ def _held_back(row: Job, after: Sequence[Job]) -> Sequence[int]:
 def _because_of(failed: Job) -> str:
     how = "failed" if failed.status == Status.FAILURE else "was cancelled"
     why = failed.error if failed.status == Status.FAILURE else failed.cancel_reason
-    return ledger.storable_reason(f"{failed.name} {failed.pk}, which it waited for, {how}: {why}")
+    return moves.storable_reason(f"{failed.name} {failed.pk}, which it waited for, {how}: {why}")
 
 
-def _release_chunks(ids: Sequence[int], limit: int) -> None:
-    """Release what waits for these jobs, and for those that are cancelled with them, up to so many chunks."""
+def _release_chunks(ids: Sequence[int], turns: Iterable[object]) -> None:
+    """Release what waits for these jobs, and for those that are cancelled with them, a chunk a turn."""
     ended = deque(ids)
-    while ended and limit > 0:
+    for _ in turns:
+        if not ended:
+            return
+        some = [ended.popleft() for _ in range(min(CHUNK, len(ended)))]
         with transaction.atomic():
-            cancelled = _release_chunk(ended[0])
-        if cancelled is None:
-            ended.popleft()
-            continue
+            is_all, cancelled = _release_chunk(some)
         ended.extend(cancelled)
-        limit -= 1
+        ended.extendleft(() if is_all else some)
 
 
-def _release_chunk(job_id: int) -> list[int] | None:
-    """The jobs that were cancelled and are waited for; None when nothing waits for this job, or it has not ended."""
-    ended = Job.objects.filter(pk=job_id).first() or Job(pk=job_id, name="task", status=Status.CANCELLED)
-    ids = list(Wait.objects.filter(after_id=job_id).values_list("job_id", flat=True)[:CHUNK])
-    if not ids or ended.status in ACTIVE:
-        return None
-    waiting = Job.objects.filter(pk__in=ids, status=Status.SCHEDULED, is_waiting=True)
+def _release_chunk(after: Sequence[int]) -> tuple[bool, list[int]]:
+    """Release up to a chunk of what waits for these jobs, as far as they have ended.
+
+    Answers with whether that was all, and with the jobs that were cancelled and are waited for.
+    """
+    ended = _ended(after)
+    waits = Wait.objects.filter(after_id__in=list(ended))
+    ids = list(waits.order_by("after_id").values_list("job_id", flat=True)[:CHUNK])
     # Locked in order: of two jobs that end at the same moment, the second to come here sees what the first has done.
-    rows = list(waiting.order_by("pk").select_for_update().values_list("pk", "serial_key"))
-    Wait.objects.filter(after_id=job_id, job_id__in=ids).delete()
-    if ended.status == Status.SUCCESS:
-        _let_go([pk for pk, _ in rows])
-        return []
-    return _cancel(rows, _because_of(ended))
+    waiting = Job.objects.filter(pk__in=ids, status=Status.SCHEDULED, is_waiting=True).order_by("pk")
+    rows = dict(waiting.select_for_update().values_list("pk", "serial_key"))
+    reasons = {}
+    for job_id, after_id in (
+        waits.filter(job_id__in=ids).order_by("-after_id").values_list("job_id", "after_id")
+    ):
+        if job_id in rows and ended[after_id].status != Status.SUCCESS:
+            reasons[job_id] = _because_of(ended[after_id])
+    waits.filter(job_id__in=ids).delete()
+    _let_go([pk for pk in rows if pk not in reasons])
+    return len(ids) < CHUNK, _cancel(reasons, {rows[pk] for pk in reasons})
+
+
+def _ended(ids: Sequence[int]) -> dict[int, Job]:
+    """Those of the jobs that have ended; one that there is no more counts as cancelled."""
+    found = Job.objects.filter(pk__in=ids).only("name", "status", "error", "cancel_reason").in_bulk()
+    gone = {pk: Job(pk=pk, name="task", status=Status.CANCELLED) for pk in ids if pk not in found}
+    return {pk: row for pk, row in found.items() if row.status not in ACTIVE} | gone
 
 
 def _let_go(ids: Sequence[int]) -> None:
     still = set(Wait.objects.filter(job_id__in=ids).values_list("job_id", flat=True))
     free = [pk for pk in ids if pk not in still]
+    if not free:
+        return
     scheduled = Job.objects.filter(status=Status.SCHEDULED)
     scheduled.filter(pk__in=free).update(is_waiting=False)
-    bells = ledger.make_ready(scheduled.filter(Q(run_at=None) | Q(run_at__lte=Now())), free)
+    bells = pending.make_ready(scheduled.filter(Q(run_at=None) | Q(run_at__lte=Now())), free)
     transaction.on_commit(lambda: ring.ring_all(bells), robust=True)
 
 
-def _cancel(rows: Sequence[tuple[int, str | None]], why: str) -> list[int]:
-    ids = [pk for pk, _ in rows]
-    ledger.cancel(ids, why)
-    Wait.objects.filter(job_id__in=ids).delete()
-    behind = [ledger.next_in_line(key) for key in {key for _, key in rows if key is not None}]
-    bells = [bell for bell in behind if bell is not None]
+def _cancel(reasons: Mapping[int, str], serial_keys: Collection[str | None]) -> list[int]:
+    """The cancelled ones that are waited for themselves."""
+    if not reasons:
+        return []
+    pending.cancel_each(reasons)
+    Wait.objects.filter(job_id__in=list(reasons)).delete()
+    bells = doorbells.heads_of([key for key in serial_keys if key is not None])
     transaction.on_commit(lambda: ring.ring_all(bells), robust=True)
-    return list(Job.objects.filter(pk__in=ids, is_awaited=True).values_list("pk", flat=True))
+    return list(Job.objects.filter(pk__in=list(reasons), is_awaited=True).values_list("pk", flat=True))
 
 
 def _ended_with_waits() -> list[int]:

@@ -9,7 +9,7 @@ import structlog
 from django.db import connections
 
 from longwave import database
-from longwave.jobs import heartbeat, ledger, timeline
+from longwave.jobs import heartbeat, leases, timeline
 from longwave.jobs.job_context import JobContext
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ def settle(context: JobContext) -> None:
 def _look(context: JobContext) -> None:
     try:
         context.save(partial(_write_progress, context), partial(timeline.keep, context.id))
-        if reason := ledger.stop_reason(context.id, context.seq, context.owner):
+        if reason := leases.stop_reason(context.id, context.seq, context.owner):
             context.cancel(reason)
     except Exception as error:
         # The database is away. The next look finds it back, or the lease runs out.
@@ -50,7 +50,7 @@ def _look(context: JobContext) -> None:
 
 
 def _write_progress(context: JobContext, progress: dict[str, Any]) -> None:
-    ledger.progress(context.id, context.seq, context.owner, progress)
+    leases.progress(context.id, context.seq, context.owner, progress)
 
 
 def _patiently(write: Callable[[T], object], value: T) -> None:

@@ -1,10 +1,8 @@
 """Whether anything is running that would do the work."""
 
-from django.db.models.functions import Now
-
-from longwave.jobs.models import BeatLease
+from longwave.jobs import beat, beat_lease
 
 
 def is_anything_running() -> bool:
     """Whether a beat has shown itself lately: it runs wherever Longwave does, once."""
-    return BeatLease.objects.filter(until__gt=Now()).exists()
+    return beat_lease.is_held(beat.LEASE)

@@ -10,8 +10,8 @@ from longwave.core.errors import Conflict
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Hold the lock. Raises Conflict with the pid of who has it."""
+def held(path: Path, what: str = "Longwave") -> Iterator[None]:
+    """Hold the lock. Raises Conflict with the pid of who has it, and with what that is."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with path.open("a+", encoding="ascii") as file:
         try:
@@ -19,7 +19,7 @@ def held(path: Path) -> Iterator[None]:
         except BlockingIOError:
             pid = _pid(path)
             raise Conflict(
-                f"Longwave already runs on {path.parent.parent} (pid {pid}). "
+                f"{what} already runs on {path.parent.parent} (pid {pid}). "
                 f"Stop it with Ctrl-C or `kill {pid}`, or set LONGWAVE_HOME to another data folder."
             ) from None
         file.truncate(0)

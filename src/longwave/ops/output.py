@@ -4,7 +4,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import IO, TextIO
 
@@ -18,12 +18,24 @@ class Output:
     """Where the supervisor and its children write.
 
     A reader that went away (`longwave up | head`, a terminal) must not stop the work: its lines are lost.
+
+    journal: is told the supervisor's own lines too, each as an event with its facts.
     """
 
-    def __init__(self, stream: TextIO, *, names: list[str], as_json: bool = False) -> None:
+    def __init__(
+        self,
+        stream: TextIO,
+        *,
+        names: list[str],
+        as_json: bool = False,
+        own_name: str = OWN_NAME,
+        journal: Callable[..., None] | None = None,
+    ) -> None:
+        self.own_name = own_name
         self.stream = stream
         self.as_json = as_json
-        self.width = max(len(name) for name in [OWN_NAME, *names])
+        self._journal = journal
+        self.width = max(len(name) for name in [own_name, *names])
         self.coloured = stream.isatty() and not os.environ.get("NO_COLOR")
         self._colours: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -31,10 +43,12 @@ class Output:
 
     def say(self, event: str, **facts: object) -> None:
         """A line of the supervisor's own."""
+        if self._journal:
+            self._journal(event, **facts)
         if self.as_json:
-            self._write(_as_json(OWN_NAME, event, facts))
+            self._write(_as_json(self.own_name, event, facts))
         else:
-            self.line(OWN_NAME, " ".join([event, *(f"{name}={value}" for name, value in facts.items())]))
+            self.line(self.own_name, " ".join([event, *(f"{name}={value}" for name, value in facts.items())]))
 
     def line(self, name: str, text: str) -> None:
         """One line of `name`'s."""

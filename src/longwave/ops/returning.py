@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 import psutil
 
-from longwave.campaigns import ledger
+from longwave import database
+from longwave.campaigns import leases
 from longwave.jobs import rooms, runner, sweep
 
 
@@ -20,5 +21,23 @@ def return_work(pids: Iterable[int]) -> int:
             continue
         owner = runner.owner_prefix(pid)
         # Batches first: a job that is run again at once must find them free.
-        returned += ledger.expire_owner(owner) + sweep.expire_owner(owner)
+        returned += leases.expire_owner(owner) + sweep.expire_owner(owner)
     return returned
+
+
+HAND_OVER_PATIENCE = 3.0
+"""Seconds that a stopped worker waits for a database that is away. After that the leases run out."""
+
+
+def hand_over(prefix: str, *, is_crash: bool = False) -> int:
+    """Free what a worker that was stopped has left: `runner.own_prefix()` of one in which nothing runs any more.
+
+    is_crash: it is one of its children, which died, or the worker had all the time that a job may have. What does it
+    again and again is given up.
+    """
+    hand_back = sweep.expire_owner if is_crash else sweep.hand_back
+
+    def free() -> int:
+        return leases.expire_owner(prefix) + hand_back(prefix)
+
+    return database.persist(free, give_up_after=HAND_OVER_PATIENCE)

@@ -1,13 +1,20 @@
 """Whether the database has its tables; SQLite's are made on the spot, a production database's never."""
 
 import fcntl
+import math
 from pathlib import Path
 
+import structlog
 from django.core.management import call_command
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 
+from longwave import database
 from longwave.core.errors import Conflict
+
+log = structlog.get_logger("longwave.ops")
+
+ASK_EVERY = 1.0
 
 
 def pending() -> list[str]:
@@ -38,6 +45,17 @@ def ensure() -> None:
         )
     if missing:
         migrate()
+
+
+def ensure_when_back() -> None:
+    """As `ensure`, however long the database is away: for a process that goes on with what it did."""
+    try:
+        ensure()
+    except (OperationalError, InterfaceError) as error:
+        if not database.is_passing(error):
+            raise
+        log.warning("database_away", why=str(error), then="it tries again until the database answers")
+        database.persist(ensure, give_up_after=math.inf, pause=ASK_EVERY)
 
 
 def _apply() -> list[str]:

@@ -3,17 +3,19 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, QuerySet
-from django.db.models.functions import Now
+from django.db.models import Count, QuerySet, Value
+from django.db.models.functions import Concat, Now
 from django.utils import timezone
 
 from longwave.campaigns import report
 from longwave.campaigns.models import Campaign, CampaignState
-from longwave.jobs import pausing, presence, runner, stats
+from longwave.jobs import declare, pausing, presence, runner, stats
 from longwave.jobs.models import Job, Status
+from longwave.ops.scaling import published
+from longwave.ops.scaling.published import Published
 from longwave.pacing import ledger as pacing
 from longwave.senders import senders
 
@@ -46,7 +48,10 @@ class QueueLine:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLine:
-    """One worker process. has_answered: False for one that is only known by the jobs that it runs."""
+    """One worker process. has_answered: False for one that is only known by the jobs that it runs.
+
+    last_seen: seconds since it answered, or renewed the lease of one of its jobs.
+    """
 
     name: str
     host: str
@@ -55,6 +60,7 @@ class WorkerLine:
     concurrency: int | None
     memory_mb: float | None
     has_answered: bool
+    last_seen: float
     jobs: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -86,12 +92,16 @@ class CampaignLine:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """All of it, as it was at one moment. broker_answers: False while the workers cannot be asked."""
+    """All of it, as it was at one moment.
+
+    scaling: of each group that `longwave autoscale` looks at. broker_answers: False while the workers cannot be asked.
+    """
 
     queues: list[QueueLine]
     workers: list[WorkerLine]
     senders: list[SenderLine]
     campaigns: list[CampaignLine]
+    scaling: list[Published]
     broker_answers: bool
 
 
@@ -103,6 +113,7 @@ def look() -> Overview:
         workers=_workers(answers or {}),
         senders=[_sender(sender) for sender in senders.all_senders()],
         campaigns=[_campaign(campaign) for campaign in _on_their_way()],
+        scaling=published.groups(),
         broker_answers=answers is not None,
     )
 
@@ -133,7 +144,9 @@ def _queues(answers: Mapping[str, presence.Answer] | None) -> list[QueueLine]:
 
 def _ended_lately() -> dict[str, int]:
     ended = Job.objects.filter(status=Status.SUCCESS, finished_at__gte=Now() - MINUTE)
-    return dict(ended.values_list("queue").annotate(Count("pk")).order_by())
+    # By an expression, not by the column: SQLite would take the index that has the queues in order, and read all.
+    by_queue = ended.annotate(of=Concat("queue", Value(""))).values_list("of")
+    return dict(by_queue.annotate(count=Count("*")).order_by())
 
 
 def _clears_in(ready: int, per_minute: int) -> float | None:
@@ -142,8 +155,16 @@ def _clears_in(ready: int, per_minute: int) -> float | None:
     return round(ready / per_minute * 60, 1) if per_minute else None
 
 
+@dataclass
+class _Busy:
+    """The jobs that a worker runs, the longest first, and how long ago it renewed the lease of one."""
+
+    jobs: list[dict[str, Any]] = field(default_factory=list)
+    last_seen: float = float("inf")
+
+
 def _workers(answers: Mapping[str, presence.Answer]) -> list[WorkerLine]:
-    running = _running()
+    busy = _busy()
     lines = [
         WorkerLine(
             name=answer.name,
@@ -153,29 +174,41 @@ def _workers(answers: Mapping[str, presence.Answer]) -> list[WorkerLine]:
             concurrency=answer.concurrency,
             memory_mb=answer.memory_mb,
             has_answered=True,
-            jobs=running.pop((answer.host, answer.pid), []),
+            last_seen=0.0,
+            jobs=busy.pop((answer.host, answer.pid), _Busy()).jobs,
         )
         for answer in answers.values()
     ]
     silent = [
-        WorkerLine(f"{host}:{pid}", host, pid, [], None, None, has_answered=False, jobs=jobs)
-        for (host, pid), jobs in sorted(running.items())
+        WorkerLine(
+            f"{host}:{pid}", host, pid, [], None, None, False, round(known.last_seen, 1), jobs=known.jobs
+        )
+        for (host, pid), known in sorted(busy.items())
     ]
     return lines + silent
 
 
-def _running() -> dict[tuple[str, int], list[dict[str, Any]]]:
-    """(host, pid of a worker) → the jobs that it runs, the longest first."""
+def _busy() -> dict[tuple[str, int], _Busy]:
+    """(host, pid of a worker) → what it runs."""
     now = timezone.now()
-    found: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
+    found: dict[tuple[str, int], _Busy] = defaultdict(_Busy)
     rows = Job.objects.filter(status=Status.RUNNING).order_by("started_at")
-    for row in rows.only("name", "queue", "owner", "started_at", "progress")[:RUNNING_READ]:
-        jobs = found[runner.worker_of(row.owner)]
-        if len(jobs) < RUNNING_SHOWN:
+    for row in rows.only("name", "queue", "owner", "started_at", "lease_until", "progress")[:RUNNING_READ]:
+        worker = found[runner.worker_of(row.owner)]
+        worker.last_seen = min(worker.last_seen, _since_renewal(row, now))
+        if len(worker.jobs) < RUNNING_SHOWN:
             seconds = (now - row.started_at).total_seconds() if row.started_at else 0.0
             shown = {"id": row.pk, "name": row.name, "queue": row.queue, "progress": row.progress}
-            jobs.append(shown | {"seconds": round(seconds, 1)})
+            worker.jobs.append(shown | {"seconds": round(seconds, 1)})
     return found
+
+
+def _since_renewal(row: Job, now: datetime) -> float:
+    """Seconds since the job's lease was renewed: a lease ends so long after that as its job was declared with."""
+    declared = declare.get(row.name)
+    lease = declared.lease if declared else declare.LEASE
+    left = (row.lease_until - now).total_seconds() if row.lease_until else 0.0
+    return max(0.0, lease - left)
 
 
 def _sender(sender: Any) -> SenderLine:

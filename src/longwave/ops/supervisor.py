@@ -54,9 +54,10 @@ class Child:
 
 @dataclass
 class _Seat:
-    """A child's place: the process that has it now, or when the next one gets it."""
+    """A child's place: the process that has it now, or when the next one gets it. is_leaving: there will be none."""
 
     child: Child
+    is_leaving: bool = False
     process: subprocess.Popen[bytes] | None = None
     record: processes.Record | None = None
     started: float = 0.0
@@ -64,12 +65,24 @@ class _Seat:
     failures: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A child as it is now. pid is None while it waits to be started; is_leaving: it was told to end for good."""
+
+    name: str
+    pid: int | None
+    is_leaving: bool
+
+
 @dataclass
 class Supervisor:
     """Runs `setup` to its end, one after another, then keeps `children` running until it is told to stop.
 
+    Which ones those are may change meanwhile (`keep`).
+
     run_folder: where `children.json` says what to clean up after this process was killed.
     return_work: from the pids of dead children that held work, the command that returns it to the others.
+    hurry_after: seconds after the order to stop at which it is given again to those that still run.
     """
 
     children: Sequence[Child]
@@ -79,9 +92,12 @@ class Supervisor:
     return_work: Callable[[list[int]], list[str]] | None = None
     on_ready: Callable[[], None] | None = None
     stop_within: Sequence[float] = STOP_WITHIN
+    hurry_after: float | None = None
     seats: list[_Seat] = field(init=False)
     _errands: list[_Seat] = field(init=False, default_factory=list)
     _owed: list[processes.Record] = field(init=False, default_factory=list)
+    _owed_until: float = field(init=False, default=0.0)
+    _wanted: Sequence[Child] | None = field(init=False, default=None)
     _stop_orders: int = field(init=False, default=0)
     _woken: threading.Event = field(init=False, default_factory=threading.Event)
 
@@ -92,6 +108,21 @@ class Supervisor:
         """Stop everything in good order; asked twice, at once. May be called from a signal handler."""
         self._stop_orders += 1
         self._woken.set()
+
+    def keep(self, children: Sequence[Child]) -> None:
+        """From now on keep these running. Others are asked to end once they have finished what they do, in their time.
+
+        May be called from any thread. A name that is still leaving is started again when it has left.
+        """
+        self._wanted = tuple(children)
+        self._woken.set()
+
+    def members(self) -> list[Member]:
+        """Every child there is now. May be called from any thread."""
+        return [
+            Member(seat.child.name, record.pid if (record := seat.record) else None, seat.is_leaving)
+            for seat in list(self.seats)
+        ]
 
     def run(self) -> int:
         """Start, keep running, stop. The exit code: 0, or 130 when it was told to stop at once.
@@ -136,8 +167,8 @@ class Supervisor:
                 return
             self._spawn(seat)
             self._wait_until_ready(seat)
-        self._send_errand([old for old in self._owed if old.holds_work])
-        self._owed = []
+        self._owed = [old for old in self._owed if old.holds_work]
+        self._return_owed()
         self._write_down()
         if self.on_ready and not self._stop_orders:
             self.on_ready()
@@ -179,12 +210,43 @@ class Supervisor:
         for errand in [errand for errand in self._errands if self._ended(errand)]:
             self._bury(errand)
             self._errands.remove(errand)
-        for seat in self.seats:
-            if seat.process is None:
+        self._return_owed()
+        self._rearrange()
+        for seat in list(self.seats):
+            if seat.is_leaving:
+                if self._ended(seat):
+                    self._see_off(seat)
+            elif seat.process is None:
                 if time.monotonic() >= seat.start_at:
                     self._try_again(seat)
             elif self._ended(seat):
                 self._replace(seat)
+
+    def _rearrange(self) -> None:
+        """Seats for the children that are wanted and have none, and an end for those that are not wanted."""
+        if self._wanted is None:
+            return
+        wanted = {child.name: child for child in self._wanted}
+        for seat in self.seats:
+            if seat.child.name not in wanted and not seat.is_leaving:
+                self._let_go(seat)
+        taken = {seat.child.name for seat in self.seats}
+        self.seats += [_Seat(child) for name, child in wanted.items() if name not in taken]
+
+    def _let_go(self, seat: _Seat) -> None:
+        seat.is_leaving = True
+        if seat.process:
+            self.output.say("child leaves", child=seat.child.name)
+            processes.ask_to_end(seat.process.pid)
+
+    def _see_off(self, seat: _Seat) -> None:
+        """It has ended for good. Where it did not end well, what it held is returned."""
+        old, code = seat.record, self._bury(seat)
+        self.seats.remove(seat)
+        if old:
+            self.output.say("child has left", child=seat.child.name, exit_code=code)
+        if old and old.holds_work and code:
+            self._send_errand([old])
 
     def _replace(self, seat: _Seat) -> None:
         """A child died: end its family, return what it held, and set the time for the next one."""
@@ -212,8 +274,19 @@ class Supervisor:
         if not dead or self.return_work is None:
             return
         errand = _Seat(Child("return", self.return_work([old.pid for old in dead])))
-        self._errands.append(errand)
-        self._spawn(errand)
+        try:
+            self._spawn(errand)
+        except OSError as error:  # no memory, no file descriptors: perhaps what its children died of
+            self._owed += dead
+            self._owed_until = time.monotonic() + BACKOFF[1]
+            self.output.say("work is returned later", reason=error)
+        else:
+            self._errands.append(errand)
+
+    def _return_owed(self) -> None:
+        if self._owed and time.monotonic() >= self._owed_until:
+            owed, self._owed = self._owed, []
+            self._send_errand(owed)
 
     # Stopping
 
@@ -226,19 +299,26 @@ class Supervisor:
             seats = [seat for seat in self.seats if seat.child.rank == rank and seat.process]
             for seat in seats:
                 self._ask_to_stop(seat)
-            while self._stop_orders < 2 and time.monotonic() < ordered + seconds:
-                if all(self._ended(seat) for seat in seats):
-                    break
-                self._wait()
+            self._await_ends(seats, ordered, ordered + seconds)
             for seat in seats:
                 self._stopped(seat)
         self._write_down()
         self.output.close()
 
+    def _await_ends(self, seats: Sequence[_Seat], ordered: float, deadline: float) -> None:
+        hurry_at = float("inf") if self.hurry_after is None else ordered + self.hurry_after
+        while self._stop_orders < 2 and time.monotonic() < deadline:
+            if all(self._ended(seat) for seat in seats):
+                return
+            if time.monotonic() >= hurry_at:
+                hurry_at = float("inf")
+                for seat in seats:
+                    self._ask_to_stop(seat)
+            self._wait()
+
     def _ask_to_stop(self, seat: _Seat) -> None:
-        assert seat.process is not None
-        if self._stop_orders < 2:
-            seat.process.terminate()
+        if self._stop_orders < 2 and seat.process:
+            processes.ask_to_end(seat.process.pid)
 
     def _stopped(self, seat: _Seat) -> None:
         """Whoever did not stop by itself may hold work: it stays written down for the next start."""

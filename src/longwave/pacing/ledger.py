@@ -31,6 +31,7 @@ __all__ = [
     "release",
     "reserve",
     "state",
+    "states",
 ]
 
 OPTIMISTIC_TRIES = 2
@@ -162,8 +163,15 @@ def release(key: str) -> None:
 
 def state(key: str) -> State:
     """How the limit stands. One that was never used is free."""
-    row = Limit.objects.filter(key=key).first() or Limit(key=key)
-    return State(row.next_free, row.held_until, row.held_reason, database.clock_us())
+    return states([key])[key]
+
+
+def states(keys: Sequence[str]) -> dict[str, State]:
+    """How each of these limits stands."""
+    found = Limit.objects.in_bulk(list(keys))
+    now_us = database.clock_us()
+    rows = {key: found.get(key) or Limit(key=key) for key in keys}
+    return {key: State(row.next_free, row.held_until, row.held_reason, now_us) for key, row in rows.items()}
 
 
 def forget_idle(after: float = IDLE_AFTER) -> int:

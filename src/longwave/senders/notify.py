@@ -12,6 +12,7 @@ from longwave.channels.base import Recipient
 from longwave.core.errors import Conflict, InvalidInput
 from longwave.jobs import JobHandle
 from longwave.jobs.declare import AnyJob
+from longwave.jobs.submission import MAX_SERIAL_KEY
 from longwave.senders import senders, tasks
 from longwave.senders.models import Sender, SenderStatus
 
@@ -33,6 +34,7 @@ def notify(
 ) -> JobHandle:
     """Send `content` to one address, ahead of campaigns, as a job on queue `notifications`.
 
+    Messages to one address are sent in the order in which they were submitted.
     fields: what its templates may use. job: the one that sends it. Raises InvalidInput for what the provider would
     refuse, Conflict for a sender that is broken.
     """
@@ -44,7 +46,15 @@ def notify(
     problems = problems or channel.preview(parsed, Recipient(address, values), paid=False)
     if problems:
         raise InvalidInput(*problems)
-    return job.submit(sender_id=sender.id, address=address, content=channel.to_json(parsed), fields=values)
+    # What is tried for hours must not keep back what comes after it.
+    is_in_line = job is tasks.send_notification
+    return job.submit(
+        sender_id=sender.id,
+        address=address,
+        content=channel.to_json(parsed),
+        fields=values,
+        job_serial_key=f"{sender.name} to {address}"[:MAX_SERIAL_KEY] if is_in_line else None,
+    )
 
 
 def notify_text(sender: Sender, address: str, text: str, more: Mapping[str, Any] | None = None) -> JobHandle:

@@ -23,7 +23,7 @@ from longwave.core.slots import (
     debt,
     tolerance_us,
 )
-from longwave.jobs import Again, runner
+from longwave.jobs import Again, measures, runner
 from longwave.pacing import ledger
 from longwave.senders import senders
 from longwave.senders.connections import connection_for
@@ -56,6 +56,14 @@ class OutcomeUnknown(NotDelivered):
 
 class PassingFault(LongwaveError):
     """The message was not delivered, probably for a passing reason: worth another try."""
+
+
+@dataclass(frozen=True, slots=True)
+class SingleSent:
+    """One message was sent by itself, and this is the answer. For whoever counts them (`jobs.measures`)."""
+
+    channel: str
+    outcome: Outcome
 
 
 class Progress(Protocol):
@@ -148,8 +156,20 @@ def _in_turn(parcel: _Parcel, progress: Progress) -> Outcome | Again:
                 )
         pause = max(0, grant.wait_until_us - grant.now_us) / SECOND if not grant.count else 0.0
         if time.monotonic() + pause > deadline or progress.stopping():
-            return Again(after=pause, why=grant.held_reason or "waits for a slot")
+            return Again(after=pause, why=grant.held_reason or _rates(parcel))
         time.sleep(pause)
+
+
+def _rates(parcel: _Parcel) -> str:
+    """The rates that it has to wait for, one of them at least."""
+    chat = senders.limits(parcel.sender, "interactive", chat=parcel.recipient.address)[1:]
+    own = f"{parcel.sender.rate:g} a second" if parcel.sender.rate else "without a limit"
+    to_it = "".join(f", {_often(limit.per_second)} to this chat" for limit in chat if limit.per_second)
+    return f"the rate of {parcel.sender.name} is used up until then ({own}{to_it})"
+
+
+def _often(per_second: float) -> str:
+    return f"{per_second:g} a second" if per_second >= 1 else f"{per_second * 60:g} a minute"
 
 
 def _reserve(parcel: _Parcel, clock: ClockOffset) -> Grant:
@@ -206,6 +226,7 @@ def _pay(sender: Sender, grant: Grant, owed: int) -> None:
 
 def _after(outcome: Outcome, parcel: _Parcel, progress: Progress) -> Outcome | Again:
     """Write down what the outcome means for the sender and for a next try."""
+    measures.tell(SingleSent(parcel.sender.channel, outcome))
     match outcome:
         case Throttled(retry_after=seconds):
             _not_sent(progress)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from longwave.campaigns import ledger, lifecycle, preparing, report, resolving
+from longwave.campaigns import leases, ledger, lifecycle, preparing, report, resolving
 from longwave.campaigns.models import Bucket, Campaign
 from longwave.campaigns.settling import settle
 from longwave.contacts.models import Contact
@@ -73,10 +73,10 @@ def test_an_error_stays_in_the_report_as_one_that_was_met_when_the_next_try_is_s
 
 
 def send_all(campaign: Campaign, outcome: Outcome) -> None:
-    batch = ledger.lease_batch(campaign, "me", 10.0)
+    batch = leases.lease_batch(campaign, "me", 10.0)
     assert batch is not None
     rows = ledger.load(batch.pk, personal=False)
     assert ledger.claim(batch.pk, "me", rows)
     ledger.record(campaign.pk, [settle(row, outcome) for row in rows])
-    assert ledger.close_batch(campaign, batch.pk, "me")
+    assert leases.close_batch(campaign, batch.pk, "me")
     assert lifecycle.complete(campaign.pk)

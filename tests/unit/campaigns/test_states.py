@@ -1,7 +1,7 @@
 """The state tables, and that the verbs keep to them."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longwave.campaigns import lifecycle
@@ -85,6 +85,7 @@ class TestVerbs:
         with pytest.raises(Conflict, match="token revoked"):
             lifecycle.resume(campaign.pk)
 
+    @settings(deadline=None)
     @given(verbs=st.lists(st.sampled_from(sorted(VERBS)), max_size=8))
     def test_no_sequence_of_verbs_leaves_an_end_or_breaks_the_table(self, verbs: list[str]) -> None:
         campaign = a_campaign(CampaignState.RUNNING)

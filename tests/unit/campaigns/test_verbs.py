@@ -72,13 +72,13 @@ def a_refused_campaign() -> Campaign:
     campaign = a_campaign(CampaignState.PAUSED, prepared=True, recipients=1000, rate=30)
     Batch.objects.create(campaign=campaign, number=1, size=1000, rejected=6)
     ErrorTally.objects.create(campaign=campaign, outcome="rejected", text="chat not found", count=6)
-    ledger._add_buckets(campaign.pk, {"rejected": 6})
+    ledger.add_buckets(campaign.pk, {"rejected": 6})
     return lifecycle.resume(campaign.pk)
 
 
 def test_whoever_resumes_after_the_first_refusals_is_not_stopped_by_the_next_one() -> None:
     campaign = a_refused_campaign()
-    ledger._add_buckets(campaign.pk, {"rejected": 1})
+    ledger.add_buckets(campaign.pk, {"rejected": 1})
 
     control.Control.judge(campaign.pk)
 
@@ -87,7 +87,7 @@ def test_whoever_resumes_after_the_first_refusals_is_not_stopped_by_the_next_one
 
 def test_five_more_refusals_right_after_a_resume_pause_it_again() -> None:
     campaign = a_refused_campaign()
-    ledger._add_buckets(campaign.pk, {"rejected": 5})
+    ledger.add_buckets(campaign.pk, {"rejected": 5})
 
     control.Control.judge(campaign.pk)
 
@@ -97,7 +97,7 @@ def test_five_more_refusals_right_after_a_resume_pause_it_again() -> None:
 def test_failures_in_the_second_of_the_resume_are_judged() -> None:
     campaign = a_refused_campaign()
     Batch.objects.update(sent=80)
-    ledger._add_buckets(campaign.pk, {"rejected": 20, "sent": 80})
+    ledger.add_buckets(campaign.pk, {"rejected": 20, "sent": 80})
 
     control.Control.judge(campaign.pk)
 

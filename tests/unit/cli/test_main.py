@@ -47,6 +47,16 @@ def python(code: str, home: Path, **env: str) -> subprocess.CompletedProcess[str
     return subprocess.run([sys.executable, *code.split()], env=environ, capture_output=True, text=True)
 
 
+def test_what_a_command_imports_is_not_searched_for_garbage() -> None:
+    code = (
+        "import gc\nfrom longwave.cli import main\n"
+        "try: main(['version'])\n"
+        "except SystemExit: assert gc.isenabled() and gc.get_freeze_count()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("args", [["--help"], ["version"], ["up", "--help"]])
 def test_help_and_whatever_needs_no_database_start_without_django_and_celery(args: list[str]) -> None:
     code = (

@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 from longwave.cli import queue as queue_commands
 from longwave.cli import status as status_command
 from longwave.core.errors import InvalidInput, NotFound
-from longwave.jobs import broker, presence
+from longwave.jobs import broker, presence, timeline
 from longwave.jobs.models import Job, PausedQueue, Status
+from longwave.jobs.spans import Span
 from longwave.ops import status as overview
 
 pytestmark = pytest.mark.usefixtures("sqlite")
@@ -80,6 +81,15 @@ def test_a_failed_job_is_listed_shown_and_forgotten(workers: None) -> None:
     assert run("failed") == "No failed jobs.\n"
 
 
+def test_what_a_job_spent_its_time_on_is_shown(workers: None) -> None:
+    row = a_job(status=Status.SUCCESS, started_at=Now(), finished_at=Now())
+    timeline.keep(row.pk, [Span("read the file", "excel", timezone.now(), 1234.4, "")])
+    (line,) = [line for line in run("show", str(row.pk)).splitlines() if "read the file" in line]
+    assert line.split()[-3:] == ["excel", "1,234", "ms"]
+    moments = json.loads(run("show", str(row.pk), "--json"))["timeline"]
+    assert [moment["what"] for moment in moments] == ["submitted", "started", "success", "read the file"]
+
+
 def test_why_is_part_of_what_is_shown(workers: None) -> None:
     PausedQueue.objects.create(queue="default")
     assert "Queue default is paused; `longwave queue resume default`" in run("show", str(a_job().pk))
@@ -90,6 +100,8 @@ def test_why_is_part_of_what_is_shown(workers: None) -> None:
     [
         (("retry", "five"), "must be job ids, or the word all"),
         (("failed", "--since", "yesterday"), "must be like 30m, 2h, 3d"),
+        (("failed", "--since", "999999d"), "must be like 30m, 2h, 3d"),
+        (("failed", "--since", "9999999999999d"), "must be like 30m, 2h, 3d"),
         (("failed", "--queue", "nonsense"), "must be one of campaigns"),
         (("work", "default"), "--once"),
     ],
@@ -107,25 +119,35 @@ def test_a_job_that_there_is_not_is_named() -> None:
 def test_the_overview_names_workers_their_jobs_and_queues_nobody_listens_to(workers: None) -> None:
     a_job(queue="email")
     a_job(status=Status.RUNNING, owner="host:7:8:abcd", started_at=Now())
-    a_job(status=Status.RUNNING, owner="other:9:9:abcd", started_at=Now())
+    leased = {"status": Status.RUNNING, "owner": "other:9:9:abcd", "started_at": Now()}
+    a_job(**leased, lease_until=Now() + timedelta(seconds=5))
+    a_job(**leased, lease_until=Now() + timedelta(seconds=10))
     seen = overview.look()
     assert [(line.name, len(line.jobs), line.has_answered) for line in seen.workers] == [
         ("w@host", 1, True),
-        ("other:9", 1, False),
+        ("other:9", 2, False),
     ]
+    assert [round(line.last_seen) for line in seen.workers] == [0, 20]
     said = CliRunner().invoke(_app(), []).output
     assert "nobody listens" in next(line for line in said.splitlines() if line.strip().startswith("email"))
     assert "does not answer" in said
+    assert "20 s ago" in said
 
 
 def test_the_overview_as_json_is_one_document(workers: None) -> None:
     shown = json.loads(CliRunner().invoke(_app(), ["--json"]).output)
-    assert set(shown) == {"queues", "workers", "senders", "campaigns", "broker_answers"}
+    assert set(shown) == {"queues", "workers", "senders", "campaigns", "scaling", "broker_answers"}
 
 
-def test_a_broker_that_is_away_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broker_that_is_away_is_said_and_busy_workers_are_known_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(presence, "workers", lambda: None)
     assert "the broker does not answer" in CliRunner().invoke(_app(), []).output
+    a_job(status=Status.RUNNING, owner="host:7:8:abcd", started_at=Now(), lease_until=Now())
+    said = CliRunner().invoke(_app(), []).output
+    assert "the broker does not answer" in said
+    assert "host:7" in said
 
 
 def _app() -> Any:

@@ -5,8 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from django.db import OperationalError
 
+from longwave import cli
 from longwave.core.errors import Conflict
+from longwave.jobs import stop
 from longwave.ops import schema
 from tests import databases
 
@@ -51,6 +54,28 @@ def test_a_database_that_is_down_is_a_sentence(home: Path) -> None:
     assert "cannot be reached" in done.stderr
     assert "hunter2" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("came_back", [False, True])
+def test_only_a_process_that_goes_on_waits_for_a_database_that_is_away(
+    sqlite: str, monkeypatch: pytest.MonkeyPatch, came_back: bool
+) -> None:
+    answers: list[Exception | None] = [OperationalError("connection refused")] * 3 + [None]
+
+    def ensure() -> None:
+        if (answer := answers.pop(0)) is not None:
+            raise answer
+
+    monkeypatch.setattr(schema, "ensure", ensure)
+    monkeypatch.setattr(schema, "ASK_EVERY", 0.001)
+    monkeypatch.setattr(cli, "load_django", lambda **_: None)
+    if came_back:
+        monkeypatch.setenv(stop.CAME_BACK, "asked_to host:1:ab.")
+        cli.ready()
+        assert answers == []
+    else:
+        with pytest.raises(OperationalError):
+            cli.ready()
 
 
 def test_a_migrated_database_needs_nothing(database: str) -> None:

@@ -66,10 +66,15 @@ def test_without_options_a_worker_works_on_everything_two_at_a_time() -> None:
         ({"profile": "import", "cores": 64, "concurrency": "auto"}, Plan(["import"], "prefork", 4)),
         ({"profile": "import", "cores": 64, "concurrency": "9"}, Plan(["import"], "prefork", 9)),
         ({"profile": "send"}, Plan(["campaigns", "broadcast", "email"], "threads", 20)),
-        ({"profile": "send", "pool": "solo"}, Plan(["campaigns", "broadcast", "email"], "solo", 1)),
         ({"queues": "email,default", "pool": "threads"}, Plan(["email", "default"], "threads", 2)),
         ({"queues": "email", "concurrency": "auto", "cores": 6}, Plan(["email"], "prefork", 6)),
-        ({"queues": "email", "pool": "solo"}, Plan(["email"], "solo", 1)),
+        ({"queues": "email", "concurrency": "1-8"}, Plan(["email"], "prefork", 8, 1)),
+        ({"queues": "email", "concurrency": "2-auto", "cores": 6}, Plan(["email"], "prefork", 6, 2)),
+        ({"queues": "email", "concurrency": "2-auto", "cores": 1}, Plan(["email"], "prefork", 1, 1)),
+        (
+            {"profile": "files", "concurrency": "1-auto", "cores": 3},
+            Plan(list(PROFILES["files"].queues), "prefork", 3, 1),
+        ),
     ],
 )
 def test_what_options_mean_together(given: dict[str, str | int], expected: Plan) -> None:
@@ -89,11 +94,15 @@ def test_the_profiles_have_every_queue_between_them() -> None:
         ({"profile": "send", "queues": "email"}, "--queues = 'email': are chosen by --profile"),
         ({"profile": "send", "pool": "prefork"}, "--profile send takes threads"),
         ({"profile": "all", "pool": "prefork"}, "--profile all takes threads"),
-        ({"pool": "green"}, "must be prefork, threads or solo"),
-        ({"concurrency": "0"}, "a whole number from 1 on, or auto"),
-        ({"concurrency": "many"}, "a whole number from 1 on, or auto"),
-        ({"pool": "solo", "concurrency": "4"}, "one job at a time"),
-        ({"pool": "solo", "concurrency": "auto"}, "one job at a time"),
+        ({"pool": "green"}, "must be prefork or threads"),
+        ({"concurrency": "0"}, "--concurrency = '0': must be a whole number from 1 on"),
+        ({"concurrency": "many"}, "two such as 1-4, or auto"),
+        ({"concurrency": "0-4"}, "--concurrency = '0-4': must be a whole number from 1 on"),
+        ({"concurrency": "-4"}, "--concurrency = '-4': must be"),
+        ({"concurrency": "auto-4"}, "--concurrency = 'auto-4': must be"),
+        ({"concurrency": "8-2"}, "--concurrency = '8-2': the fewest come first: 2-8"),
+        ({"concurrency": "1-8", "pool": "threads"}, "--concurrency = '1-8': is for processes"),
+        ({"concurrency": "1-8", "profile": "send"}, "--concurrency = '1-8': is for processes"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(given: dict[str, str], complaint: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from longwave.jobs import heartbeat, job_context, ledger
+from longwave.jobs import heartbeat, job_context, leases
 from longwave.jobs.job_context import JobContext, LeaseLost
 from longwave.jobs.models import Job, Status
 
@@ -21,7 +21,7 @@ def running(lease: float) -> tuple[Job, JobContext]:
         owner="me",
         lease_until=Now() + timedelta(seconds=lease),
     )
-    context = JobContext(row.pk, 1, 1, 0, "me", None, ledger.checkpoint)
+    context = JobContext(row.pk, 1, 1, 0, "me", None, leases.checkpoint)
     context.hold_until(job_context.now() + lease)
     return row, context
 
@@ -47,7 +47,7 @@ def test_a_lease_is_renewed_for_as_long_as_the_job_runs(sqlite: str) -> None:
 
 def test_short_jobs_cost_no_renewal(sqlite: str, monkeypatch: pytest.MonkeyPatch) -> None:
     renewed: list[int] = []
-    monkeypatch.setattr(ledger, "renew", lambda job_id, *_: renewed.append(job_id) or True)
+    monkeypatch.setattr(leases, "renew", lambda job_id, *_: renewed.append(job_id) or True)
     for _ in range(20):
         _, context = running(30)
         with heartbeat.renewing(context, 30):

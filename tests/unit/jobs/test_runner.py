@@ -82,3 +82,16 @@ def test_the_owner_of_a_job_begins_with_its_workers_prefix(rung: list[tuple[int,
         assert Job.objects.get(pk=handle.id).owner.startswith(runner.owner_prefix(4711))
     finally:
         runner.is_main(before)
+
+
+def test_what_a_child_claims_begins_with_its_own_prefix_and_no_other_child_has_that(
+    rung: list[tuple[int, int]],
+) -> None:
+    prefixes = []
+    for _ in range(11):  # so that one number begins like another
+        prefixes.append(runner.next_child())
+        handle = exits.submit()
+        runner.execute(handle.id, 1)
+        owner = Job.objects.get(pk=handle.id).owner
+        assert [prefix for prefix in prefixes if owner.startswith(prefix)] == [prefixes[-1]]
+        assert owner.startswith(runner.own_prefix())

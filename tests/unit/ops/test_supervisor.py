@@ -234,3 +234,107 @@ def test_after_kill_9_the_next_start_ends_the_leftovers_and_returns_their_work(
         until(lambda: returned.exists() and returned.read_text())
         assert returned.read_text() == f"[{before['family']}]\n"
         assert pids(tmp_path).keys() >= {"other"}
+
+
+# --- a changing set ---------------------------------------------------------------------------------------------------
+
+
+def test_children_come_and_go_while_the_others_stay(run: Run, tmp_path: Path, said: io.StringIO) -> None:
+    first, second, third = (Child(name, CALM) for name in ("first", "second", "third"))
+    with run(first, second) as supervisor:
+        before = pids(tmp_path)
+        supervisor.keep([second, third])
+        until(
+            lambda: (
+                [(one.name, one.is_leaving, one.pid is not None) for one in supervisor.members()]
+                == [("second", False, True), ("third", False, True)]
+            )
+        )
+        assert pids(tmp_path)["second"] == before["second"]
+        supervisor.keep([])
+        until(lambda: supervisor.members() == [])
+    assert "child has left child=first exit_code=-15" in said.getvalue()
+
+
+def test_a_child_that_leaves_has_all_the_time_it_needs_and_is_not_started_again(
+    run: Run, tmp_path: Path
+) -> None:
+    may_end = tmp_path / "may end"
+    working = f"trap 'while [ ! -e \"{may_end}\" ]; do sleep 0.02; done; exit 0' TERM; echo up; "
+    busy = Child("busy", ["sh", "-c", working + "while :; do sleep 0.02; done"], holds_work=True)
+    with run(
+        busy, Child("calm", CALM), return_work=lambda dead: ["touch", str(tmp_path / "returned")]
+    ) as here:
+        until(lambda: len(families(tmp_path)) == 3)
+        pid = pids(tmp_path)["busy"]
+        here.keep([Child("calm", CALM)])
+        until(lambda: here.members()[0].is_leaving)
+        assert here.members()[0].pid == pid
+        here.keep([busy, Child("calm", CALM)])  # wanted again, when the one of that name has left
+        assert pids(tmp_path)["busy"] == pid
+        may_end.touch()
+        until(lambda: pids(tmp_path).get("busy", pid) != pid)
+        assert not (tmp_path / "returned").exists()
+
+
+def test_the_work_of_one_that_leaves_badly_is_returned(run: Run, tmp_path: Path) -> None:
+    returned = tmp_path / "returned"
+    broken = Child(
+        "broken", ["sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.02; done"], holds_work=True
+    )
+    with run(broken, return_work=lambda dead: ["sh", "-c", f"echo {dead} > {returned}"]) as supervisor:
+        pid = pids(tmp_path)["broken"]
+        until(lambda: len(families(tmp_path)) == 2)  # its trap is set
+        supervisor.keep([])
+        until(lambda: returned.exists() and returned.read_text())
+    assert returned.read_text() == f"[{pid}]\n"
+
+
+def test_one_that_has_just_died_by_itself_can_be_let_go(tmp_path: Path, said: io.StringIO) -> None:
+    here = Supervisor([], run_folder=tmp_path, output=Output(said, names=["brief"]))
+    brief, calm = Child("brief", ["sh", "-c", "exit 3"]), Child("calm", CALM)
+    here.keep([brief, calm])
+    until(lambda: here._look_after() or len(pids(tmp_path)) == 2)
+    until(lambda: processes.is_dead(pids(tmp_path)["brief"]))
+    here.keep([calm])
+    until(lambda: here._look_after() or [one.name for one in here.members()] == ["calm"])
+    here._stop_all()
+    assert "child has left child=brief exit_code=3" in said.getvalue()
+
+
+def test_work_that_cannot_be_returned_now_is_returned_later(
+    run: Run, tmp_path: Path, said: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("longwave.ops.supervisor.BACKOFF", (0.05, 0.1))
+    returned = tmp_path / "returned"
+
+    def errand(dead: list[int]) -> list[str]:
+        is_possible = "work is returned later" in said.getvalue()
+        return ["touch", str(returned)] if is_possible else [str(tmp_path / "no such program")]
+
+    with run(Child("worker", CALM, holds_work=True), return_work=errand):
+        psutil.Process(pids(tmp_path)["worker"]).kill()
+        until(returned.exists)
+
+
+def test_one_that_keeps_dying_can_be_let_go(run: Run, said: io.StringIO) -> None:
+    with run(Child("broken", ["false"])) as supervisor:
+        until(lambda: "starting_again_in=0.4" in said.getvalue())
+        supervisor.keep([])
+        until(lambda: supervisor.members() == [])
+
+
+def test_one_that_is_leaving_is_killed_when_all_stop(run: Run, tmp_path: Path) -> None:
+    with run(Child("stubborn", STUBBORN, rank=0), stop_within=(0.3, 0.4, 0.5)) as supervisor:
+        until(lambda: len(families(tmp_path)) >= 2)
+        found = families(tmp_path)
+        supervisor.keep([])
+        until(lambda: supervisor.members()[0].is_leaving)
+    assert gone(found)
+
+
+def test_one_that_takes_its_time_is_told_again_before_it_is_killed(run: Run, said: io.StringIO) -> None:
+    twice = "n=0; trap 'n=$((n+1)); [ $n = 2 ] && exit 0' TERM; echo up; while :; do sleep 0.02; done"
+    with run(Child("slow", ["sh", "-c", twice], rank=0), stop_within=(20, 20, 20), hurry_after=0.2):
+        until(lambda: "| up" in said.getvalue())
+    assert "child killed" not in said.getvalue()

@@ -150,6 +150,14 @@ def test_while_its_sender_is_held_a_job_gives_its_worker_back(sender: Sender, ou
     assert not outbox.messages
 
 
+def test_a_job_that_waits_for_a_rate_says_which(sender: Sender) -> None:
+    Sender.objects.filter(pk=sender.pk).update(rate=0.1)
+    send(sender)
+    waiting = send(sender)
+    assert isinstance(waiting, Again)
+    assert waiting.why == f"the rate of {sender.name} is used up until then (0.1 a second)"
+
+
 def test_a_short_wait_is_waited_for(sender: Sender, outbox: memory.Outbox) -> None:
     ledger.hold(f"sender:{sender.id}", 0.65, "breath")
     assert send(sender)["message_id"] == "1"
@@ -296,6 +304,17 @@ def test_a_notification_is_a_job_that_ends_with_its_message_id(sender: Sender, o
     assert runner.execute(job.id, job.seq)
     job.refresh_from_db()
     assert (job.status, job.result) == (Status.SUCCESS, {"message_id": "1", "address": "ann"})
+
+
+def test_notifications_to_one_address_are_sent_in_order_and_others_do_not_wait(
+    sender: Sender, outbox: memory.Outbox
+) -> None:
+    first, second = (notify.notify(sender, "ann", {"text": text}).id for text in ("first", "second"))
+    other = notify.notify(sender, "bea", {"text": "other"}).id
+    assert not runner.execute(second, 1)
+    for job_id in (other, first, second):
+        assert runner.execute(job_id, 1)
+    assert [message.address for message in outbox.messages] == ["bea", "ann", "ann"]
 
 
 def test_a_refused_notification_fails_without_a_retry(sender: Sender, outbox: memory.Outbox) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from longwave.testing.fake_telegram import FakeTelegram
 from longwave.testing.fake_telegram.faults import Faults
-from tests.stacks import until
 from tests.unit.testing.bot import BOT, Call
+from tests.waiting import until
 
 HANGS_UP = (ConnectionError, OSError)
 

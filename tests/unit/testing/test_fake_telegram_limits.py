@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from longwave.testing.fake_telegram import FakeTelegram
 from longwave.testing.fake_telegram.limits import KeyedWindows, Limits, SlidingWindow, whole_seconds
-from tests.stacks import until
 from tests.unit.testing.bot import BOT, Call
+from tests.waiting import until
 
 arrivals = st.lists(st.tuples(st.floats(0, 1.3), st.integers(1, 3)), max_size=60)
 

@@ -1,0 +1,96 @@
+"""How a worker's consumer bears a broker that is away: it is back within seconds, and says both once."""
+
+import logging
+import time
+from functools import partial
+from typing import Any
+
+from celery.worker import consumer as celery_consumer
+from celery.worker.consumer.consumer import CONNECTION_ERROR, CONNECTION_RETRY
+
+from longwave.jobs import task_events
+
+PAUSES = {"interval_start": 1, "interval_step": 1, "interval_max": 5}
+"""Seconds between tries: the first, how much longer each is, and the longest. Celery would go up to half a minute."""
+
+
+class Consumer(celery_consumer.Consumer):  # type: ignore[misc]
+    """Celery's, less patient with a broker that may be back."""
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Connect, however long it takes."""
+        if conn is not None and self.event_dispatcher is not None:
+            task_events.fall_silent(self)
+        conn.ensure_connection = partial(conn.ensure_connection, **PAUSES)
+        connected = super().ensure_connected(conn)
+        _outages.end()
+        return connected
+
+
+class OneLineAnOutage(logging.Filter):
+    """Of what Celery says while it tries to connect, several times a second to some brokers, only the first line.
+
+    It becomes `consumer_disconnected`, and the end of the outage `consumer_connected`, with how long it took.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._since: float | None = None
+        self._away_for: float | None = None
+
+    def end(self) -> None:
+        """The broker has answered. Told apart from the line about it, which not every level of logging has."""
+        if self._since is not None:
+            self._away_for, self._since = time.monotonic() - self._since, None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is to be written; it may be another by then."""
+        if record.msg == "Connected to %s":
+            return self._tell_end(record)
+        if record.msg == CONNECTION_ERROR:
+            return self._begin(record, _argument(record, 1))
+        if _argument(record, 0) == CONNECTION_RETRY:
+            return self._begin(record, _argument(record, 1))
+        return not str(record.msg).startswith("Frequent restarts detected")
+
+    def _begin(self, record: logging.LogRecord, why: object) -> bool:
+        if self._since is not None:
+            return False
+        self._since, self._away_for = time.monotonic(), None
+        _rewrite(record, logging.WARNING, "consumer_disconnected")
+        record.why = str(why)
+        record.then = "it tries again until the broker answers"
+        return True
+
+    def _tell_end(self, record: logging.LogRecord) -> bool:
+        self.end()
+        if self._away_for is not None:
+            record.away_for, self._away_for = round(self._away_for, 1), None
+            _rewrite(record, logging.INFO, "consumer_connected")
+        return True
+
+
+_outages = OneLineAnOutage()
+
+
+def _is_no_lost_answer(record: logging.LogRecord) -> bool:
+    """A message that could not be acknowledged comes back, and is dropped: the ledger knows that its job has ended."""
+    return not str(record.msg).startswith("Couldn't ack")
+
+
+def say_outages_once() -> None:
+    """Filter what Celery says about its connection. A second call does nothing."""
+    loggers = [logging.getLogger(f"celery.worker.consumer.{name}") for name in ("consumer", "connection")]
+    for logger in loggers:
+        logger.addFilter(_outages)
+    logging.getLogger("celery.worker.request").addFilter(_is_no_lost_answer)
+
+
+def _argument(record: logging.LogRecord, position: int) -> object:
+    arguments = record.args
+    return arguments[position] if isinstance(arguments, tuple) and len(arguments) > position else None
+
+
+def _rewrite(record: logging.LogRecord, level: int, event: str) -> None:
+    record.name, record.msg, record.args, record.exc_info = "longwave.jobs", event, (), None
+    record.levelno, record.levelname = level, logging.getLevelName(level)
