@@ -7,6 +7,7 @@ the dialect.
 import random
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
@@ -82,6 +83,11 @@ def clock_us() -> int:
     with connection.cursor() as cursor:
         cursor.execute(_CLOCK_SQL[name])
         return int(cursor.fetchone()[0])
+
+
+def now() -> datetime:
+    """The same as a moment: what stamps of the ledger are compared with, as the clocks of machines differ."""
+    return datetime.fromtimestamp(clock_us() / 1_000_000, UTC)
 
 
 _PASSING = (

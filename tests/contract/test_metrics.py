@@ -3,9 +3,8 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from django.db import connection, connections
@@ -121,7 +120,7 @@ def test_senders_say_how_fast_they_may_be_and_are_and_what_holds_them(
     campaign = a_campaign("shop")
     free = senders.add("memory", "free", "another secret", rate=0)
     now = int(time.time()) // 10
-    monkeypatch.setattr(sending, "time", SimpleNamespace(time=lambda: now * 10 + 5.0))
+    monkeypatch.setattr(sending.database, "now", lambda: datetime.fromtimestamp(now * 10 + 5, UTC))
     Bucket.objects.create(campaign=campaign, at=now, outcome="sent", count=60)
     Bucket.objects.create(campaign=campaign, at=now - 1, outcome="sent", count=60)
     Bucket.objects.create(campaign=campaign, at=now - 3, outcome="sent", count=1000)

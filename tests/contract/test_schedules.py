@@ -8,6 +8,7 @@ import pytest
 import structlog.testing
 from django.db import connection
 
+from longwave import database
 from longwave.core.errors import Conflict, InvalidInput, NotFound
 from longwave.jobs import broker, chore_runs, chores, job, runner, schedule, schedules, ticking, timetable
 from longwave.jobs.models import ChoreRun, Job, Schedule, Status, Tick
@@ -36,7 +37,7 @@ def _nothing_declared(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> "Clock":
     clock = Clock()
-    monkeypatch.setattr(ticking, "clock", clock)
+    monkeypatch.setattr(database, "now", clock)
     return clock
 
 
@@ -313,8 +314,8 @@ def test_the_list_shows_schedules_with_their_last_run_and_chores(clock: Clock) -
     ticking.submit_due()
     runner.execute(Job.objects.get().pk, 1)
     name = next(one.name for one in chores.registered() if one.name.endswith("ticking.submit_due"))
-    chore_runs.write({name: chore_runs.Run(NOON, 1.25), "gone": chore_runs.Run(NOON, 1)})
-    chore_runs.write({name: chore_runs.Run(NOON, 2.25, "x" * 300)})
+    chore_runs.write({name: chore_runs.Run(5.0, 1.25), "gone": chore_runs.Run(5.0, 1)}, 7.0)
+    chore_runs.write({name: chore_runs.Run(6.0, 2.25, "x" * 300)}, 7.0)
     lines = {line.name: line for line in schedules.all_lines()}
     assert (lines["s"].kind, lines["s"].last_at, lines["s"].last_result) == ("schedule", clock.now, "success")
     assert lines["s"].last_ms is not None

@@ -1,6 +1,5 @@
 """What a lane must know while it sends: whether it may go on, how fast, and when the campaign has to stop itself."""
 
-import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from typing import Literal
 
 from django.db.models import Sum
 
+from longwave import database
 from longwave.campaigns import lifecycle, outlook, pricing
 from longwave.campaigns.ledger import BUCKET_SECONDS
 from longwave.campaigns.models import Batch, Bucket, Campaign, CampaignState, Charted, ErrorTally
@@ -95,16 +95,16 @@ def look_after(campaign: Campaign) -> None:
 def _judge_silence(campaign: Campaign) -> None:
     """Pause a running campaign to whose requests nothing came but faults for a while. Also asked while nothing is sent:
     what met a fault waits for its next try."""
-    began = time.time() - SILENCE_LOOKED_FOR
+    now = database.now().timestamp()
     newest_first = [
         _stretch(at, counts)
-        for at, counts in _newest_first(campaign, since=int(began) // BUCKET_SECONDS)
+        for at, counts in _newest_first(campaign, since=int(now - SILENCE_LOOKED_FOR) // BUCKET_SECONDS)
         if any(counts.values())
     ]
     if sum(stretch.faults for stretch in newest_first) < breaker.OPENING_ERRORS:
         return
     sent = Batch.objects.filter(campaign=campaign, sent__gt=0)
-    seconds = breaker.silent_for(newest_first, time.time(), is_proven=sent.exists())
+    seconds = breaker.silent_for(newest_first, now, is_proven=sent.exists())
     if seconds is not None:
         errors = commonest(campaign.pk, FAULTS)
         lifecycle.stop(

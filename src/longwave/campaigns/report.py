@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from django.db.models import Count, Q, Sum
-from django.utils import timezone
 
+from longwave import database
 from longwave.campaigns import pricing
 from longwave.campaigns.ledger import BUCKET_SECONDS, COUNTED
 from longwave.campaigns.models import (
@@ -83,7 +83,7 @@ def _current_rate(campaign: Campaign) -> float:
         .order_by("-at")
         .values_list("at", "count")[:2]
     )
-    now = timezone.now().timestamp()
+    now = database.now().timestamp()
     current = int(now) // BUCKET_SECONDS
     recent = {at: count for at, count in sent.items() if at >= current - 1}
     if not recent:
@@ -178,7 +178,7 @@ def _sending_seconds(campaign: Campaign, at: Collection[int]) -> float:
     if campaign.started_at is not None:
         seconds -= max(0.0, campaign.started_at.timestamp() - min(at) * BUCKET_SECONDS)
     last_end = (max(at) + 1) * BUCKET_SECONDS
-    return seconds - max(0.0, last_end - (ended or timezone.now()).timestamp())
+    return seconds - max(0.0, last_end - (ended or database.now()).timestamp())
 
 
 RECEIPT_COLUMNS = ("batch", "address", "state", "message_id", "error", "attempts", "at")

@@ -6,7 +6,6 @@ import structlog
 from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from longwave import database
 from longwave.campaigns import control, lifecycle
@@ -46,7 +45,7 @@ def _start_or_miss(campaign: Campaign) -> None:
 
 def _keep_schedule(campaign: Campaign) -> None:
     assert campaign.scheduled_at is not None
-    late = (timezone.now() - campaign.scheduled_at).total_seconds()
+    late = (database.now() - campaign.scheduled_at).total_seconds()
     if late <= MISSED_AFTER or campaign.missed == MissedPolicy.RUN:
         lifecycle.start(campaign.pk)
     elif campaign.missed == MissedPolicy.SKIP:

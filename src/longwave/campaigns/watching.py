@@ -1,6 +1,5 @@
 """Campaigns that do not get on as they should, and why: looked for every few minutes, and told as warnings."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -8,6 +7,7 @@ import structlog
 from django.db.models import Sum
 from django.db.models.functions import Now
 
+from longwave import database
 from longwave.campaigns import lifecycle, outlook, pricing
 from longwave.campaigns.ledger import BUCKET_SECONDS
 from longwave.campaigns.models import Batch, BatchState, Bucket, Campaign, CampaignState
@@ -64,7 +64,7 @@ def monitor() -> list[Trouble]:
 
 def _measured(campaign: Campaign) -> tuple[Campaign, float] | None:
     """The campaign and its messages a second over the last minutes, when those are too few; else None."""
-    now = time.time()
+    now = database.now().timestamp()
     began = max(now - WINDOW, campaign.state_at.timestamp())
     if campaign.state == CampaignState.PREPARING:
         return None if began > now - WINDOW else (campaign, 0.0)

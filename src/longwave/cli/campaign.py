@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, TextIO, cast
 
@@ -389,7 +389,7 @@ def _time(text: str) -> datetime:
             Problem("at", text, "must be an ISO time such as 2027-01-31T09:00+03:00")
         ) from None
     at = at if at.tzinfo else at.replace(tzinfo=timezone.get_default_timezone())
-    if at <= timezone.now():
+    if at <= datetime.now(UTC):
         raise InvalidInput(Problem("at", text, "has passed; give a time to come, or use `start`"))
     return at
 

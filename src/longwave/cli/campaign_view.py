@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from django.utils import timezone
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
@@ -17,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from longwave import database
 from longwave.campaigns import lifecycle, pricing, report
 from longwave.campaigns.models import Campaign
 from longwave.campaigns.resolving import OPEN_TO_CHANGE
@@ -176,7 +176,9 @@ def render(
     if is_clearing(now.state, now.pending):
         facts.append(_clearing(now.pending))
     if now.held_until is not None:
-        facts.append(f"held for {max(0.0, now.held_until - time.time()):.0f} s: {now.held_reason}")
+        facts.append(
+            f"held for {max(0.0, now.held_until - database.now().timestamp()):.0f} s: {now.held_reason}"
+        )
     counts = Text("  ").join(
         Text(f"{name} {count:,}", style=COLOURS[name]) for name, count in now.counts.items() if count
     )
@@ -185,7 +187,7 @@ def render(
 
 def _seconds_left(campaign: Campaign, now: report.Progress, rate: float) -> float | None:
     """At the rate of the last looks, once that means something; before, at the one that is allowed."""
-    has_settled = (timezone.now() - campaign.state_at).total_seconds() > SETTLED_AFTER
+    has_settled = (database.now() - campaign.state_at).total_seconds() > SETTLED_AFTER
     best = rate if rate > 0 and has_settled else pricing.effective_rate(campaign)
     return now.pending / best if best else None
 
@@ -286,7 +288,10 @@ def _lines(document: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     if document["held_until"]:
         lines.append(
-            ("held", f"{document['held_until'] - time.time():.0f} s more: {document['held_reason']}")
+            (
+                "held",
+                f"{document['held_until'] - database.now().timestamp():.0f} s more: {document['held_reason']}",
+            )
         )
     if document["unknown"] and document["state"] in OPEN_TO_CHANGE:
         lines.append(

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from longwave import database
 from longwave.cli import progress, words
 from longwave.core.errors import InvalidInput, NotFound, Problem
 from longwave.jobs import (
@@ -274,7 +275,7 @@ def _moment(text: str) -> datetime:
     ago = _AGO.fullmatch(text)
     try:
         if ago:
-            return timezone.now() - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+            return database.now() - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         at = datetime.fromisoformat(text)
     except (ValueError, OverflowError):  # OverflowError: before the year 1
         raise InvalidInput(

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import structlog
 from django.db import connections
-from django.utils import timezone
 
 from longwave import database
 from longwave.jobs import beat_lease, chore_runs, chores, set_clock
@@ -94,7 +93,7 @@ class _Beat:
         return leads
 
     def _do(self, chore: Chore) -> None:
-        at, began, problem = timezone.now(), time.perf_counter(), ""
+        at, began, problem = self._clock(), time.perf_counter(), ""
         try:
             chore.function()
         except Exception as error:
@@ -107,11 +106,12 @@ class _Beat:
 
     def _write_down(self) -> None:
         """What was done since the last time, for `longwave schedule list`."""
-        if not self._runs or self._clock() < self._write_at:
+        now = self._clock()
+        if not self._runs or now < self._write_at:
             return
-        self._write_at = self._clock() + chore_runs.WRITE_EVERY
+        self._write_at = now + chore_runs.WRITE_EVERY
         try:
-            chore_runs.write(self._runs)
+            chore_runs.write(self._runs, now)
         except Exception as error:
             self._database_failed(error)
             return

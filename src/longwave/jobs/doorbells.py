@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
@@ -56,7 +56,7 @@ def all_in(queue: str, chunk: int) -> Iterator[list[Bell]]:
 
     Jobs behind another of their serial key are marked too, though nobody rings for them now: so nothing is met twice.
     """
-    began = datetime.fromtimestamp(database.clock_us() / 1_000_000, UTC)
+    began = database.now()
     queued = Job.objects.filter(_in(queue)).values_list("pk", flat=True)
     for rows in (queued.filter(rung_at__lt=began).order_by("rung_at"), queued.filter(rung_at=None)):
         while ids := list(rows[:chunk]):

@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from django.utils import timezone
-
+from longwave import database
 from longwave.jobs import declare, doorbells, pausing, waiting
 from longwave.jobs.models import FINISHED, Job, Status
 
@@ -17,7 +16,7 @@ def why(row: Job, listeners: Listeners | None) -> list[str]:
 
     listeners: None when the workers could not be asked.
     """
-    now = timezone.now()
+    now = database.now()
     if row.status in FINISHED:
         return []
     if row.status == Status.RUNNING:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -137,8 +137,12 @@ def _in_chunks(wanted: Wanted, but: Collection[int] = ()) -> Iterator[list[int]]
 
     Whoever gets a chunk sees to it that its jobs are not failed any more, or are in `but` afterwards.
     """
-    now = datetime.fromtimestamp(database.clock_us() / 1_000_000, UTC)
-    rows = _matching(wanted).filter(finished_at__lte=now).order_by("finished_at").values_list("pk", flat=True)
+    rows = (
+        _matching(wanted)
+        .filter(finished_at__lte=database.now())
+        .order_by("finished_at")
+        .values_list("pk", flat=True)
+    )
     while ids := list(rows.exclude(pk__in=but)[:CHUNK]):
         yield ids
 

@@ -6,13 +6,12 @@ The other verbs of states.py: leases.py for who runs a job, pending.py, deserted
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from longwave import database
 from longwave.jobs import doorbells
@@ -154,7 +153,7 @@ def claim(row: Job, seq: int, owner: str, lease: float) -> Claim | None:
     except IntegrityError:
         return None  # its serial_slot is taken: whoever holds it rings us when it ends
     # Inexact by design: by this machine's clock, as asking for the database's would cost another round trip.
-    return _claimed(row, owner, row.attempt + 1, timezone.now()) if changed else None
+    return _claimed(row, owner, row.attempt + 1, datetime.now(UTC)) if changed else None
 
 
 _PAIRS = {

@@ -8,6 +8,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models.functions import Now
 
+from longwave import database
 from longwave.core.errors import Conflict, NotFound
 from longwave.jobs import chores, declare, rhythm, ticking, timetable
 from longwave.jobs.chores import Chore
@@ -59,7 +60,7 @@ def find(name: str) -> Schedule:
         return row
     entry = timetable.get(name)
     if entry is not None:  # declared since the beat last started
-        ticking.create(entry, ticking.clock(), is_declared=True)
+        ticking.create(entry, database.now(), is_declared=True)
         return Schedule.objects.get(name=name)
     if chores.find(name):
         raise Conflict(
@@ -75,7 +76,7 @@ def run(name: str) -> JobHandle:
     with transaction.atomic():
         handle = ticking.submit(row)
         if handle.created:
-            Schedule.objects.filter(pk=row.pk).update(last_at=ticking.clock(), last_job_id=handle.id)
+            Schedule.objects.filter(pk=row.pk).update(last_at=database.now(), last_job_id=handle.id)
     return handle
 
 
@@ -86,7 +87,7 @@ def pause(name: str) -> bool:
 
 def resume(name: str) -> datetime | None:
     """Go on with the next time from now; those that passed are not caught up. None: it was not paused."""
-    row, now = find(name), ticking.clock()
+    row, now = find(name), database.now()
     next_at = ticking.rhythm_of(row).next_after(now)
     paused = Schedule.objects.filter(pk=row.pk, paused_at__isnull=False)
     return next_at if paused.update(paused_at=None, next_at=next_at, planned_at=now) else None
@@ -105,7 +106,7 @@ def add(
     """A schedule in the database; its first time. Raises InvalidInput, NotFound for the job, Conflict for the name."""
     times = rhythm.parse(every=every, cron=cron, timezone=timezone)
     entry = timetable.entry(name, declare.find(job), times, catch_up, args or {})
-    if timetable.get(name) or not ticking.create(entry, ticking.clock(), is_declared=False):
+    if timetable.get(name) or not ticking.create(entry, database.now(), is_declared=False):
         raise Conflict(f"There is a schedule {name!r} already; `longwave schedule remove {name}` makes room.")
     return Schedule.objects.get(name=name).next_at
 

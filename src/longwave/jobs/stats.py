@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import Count, Min
-from django.utils import timezone
 
+from longwave import database
 from longwave.jobs import presence, queues
 from longwave.jobs.models import ACTIVE, Job, Status
 
@@ -51,8 +51,12 @@ class WorkerStats:
 def queue_status() -> dict[str, QueueStatus]:
     """Every queue by name: those there always are, and the regions of them in which there is work."""
     counts, since = _active()
+    now = database.now()
+    waits = {queue: max(0.0, (now - ready_at).total_seconds()) for queue, ready_at in since.items()}
     regions = sorted({queue for queue, _ in counts} - set(queues.PRIORITIES))
-    return {queue: _status_of(queue, counts, since) for queue in (*queues.PRIORITIES, *regions)}
+    return {
+        queue: _status_of(queue, counts, waits.get(queue, 0.0)) for queue in (*queues.PRIORITIES, *regions)
+    }
 
 
 def worker_stats() -> WorkerStats:
@@ -77,8 +81,7 @@ def _active() -> tuple[Counter[tuple[str, str]], dict[str, datetime]]:
     return counts, {queue: since for queue, status, _, since in rows if status == Status.QUEUED}
 
 
-def _status_of(queue: str, counts: Counter[tuple[str, str]], since: dict[str, datetime]) -> QueueStatus:
-    waited = (timezone.now() - since[queue]).total_seconds() if queue in since else 0.0
+def _status_of(queue: str, counts: Counter[tuple[str, str]], waited: float) -> QueueStatus:
     return QueueStatus(
         queue=queue,
         priority=queues.PRIORITIES.get(queues.base(queue), 0),
@@ -86,7 +89,7 @@ def _status_of(queue: str, counts: Counter[tuple[str, str]], since: dict[str, da
         running=counts[queue, Status.RUNNING],
         scheduled=counts[queue, Status.SCHEDULED],
         retrying=counts[queue, Status.RETRY],
-        oldest_wait=max(0.0, waited),
+        oldest_wait=waited,
     )
 
 

@@ -3,11 +3,10 @@
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from django.db import transaction
-from django.utils import timezone
 
 from longwave import database
 from longwave.core.errors import InvalidInput, Problem
@@ -104,7 +103,7 @@ def _ring_after_commit(job_type: AnyJob, queue: str, ids: list[int], *, is_alone
 def _row(job_type: AnyJob, args: Mapping[str, Any], options: Options) -> Job:
     job_type.check(args)
     _check_options(options)
-    is_due = options.run_at is None or options.run_at <= timezone.now()
+    is_due = options.run_at is None or options.run_at <= datetime.now(UTC)
     return Job(
         name=job_type.name,
         queue=options.queue or job_type.queue,

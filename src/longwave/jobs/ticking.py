@@ -1,7 +1,7 @@
 """Keeping the schedules: each time is submitted in one transaction with the note that it was, so once and for sure."""
 
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from django.db import IntegrityError, transaction
@@ -30,7 +30,7 @@ SET_BACK = timedelta(seconds=1)
 @chore(every=1.0)
 def submit_due() -> int:
     """Submit the jobs of the schedules whose time has come; how many."""
-    now = clock()
+    now = database.now()
     write_down(timetable.declared(), now)
     due = Schedule.objects.filter(next_at__lte=now, paused_at=None)
     return sum(_each(_keep, row, now) for row in due.order_by("next_at"))
@@ -39,7 +39,7 @@ def submit_due() -> int:
 @chore(every=60.0)
 def prune_ticks() -> int:
     """Forget which times were kept, a week later; how many."""
-    old = Tick.objects.filter(at__lt=clock() - KEEP_TICKS).order_by("at").values_list("pk", flat=True)
+    old = Tick.objects.filter(at__lt=database.now() - KEEP_TICKS).order_by("at").values_list("pk", flat=True)
     total = 0
     for _ in range(MAX_CHUNKS):
         deleted, _ = Tick.objects.filter(pk__in=list(old[:CHUNK])).delete()
@@ -47,11 +47,6 @@ def prune_ticks() -> int:
         if deleted < CHUNK:
             break
     return total
-
-
-def clock() -> datetime:
-    """The database's clock, which all beats share."""
-    return datetime.fromtimestamp(database.clock_us() / 1_000_000, UTC)
 
 
 def write_down(entries: Iterable[Entry], now: datetime) -> None:

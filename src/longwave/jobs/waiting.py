@@ -15,8 +15,8 @@ import structlog
 from django.db import connections, transaction
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
-from django.utils import timezone
 
+from longwave import database
 from longwave.core.errors import InvalidInput, Problem
 from longwave.jobs import doorbells, leases, ledger, moves, pending, ring
 from longwave.jobs.chores import chore
@@ -121,7 +121,7 @@ def _marked(wanted: Sequence[int]) -> dict[int, Job]:
 def _held_back(row: Job, after: Sequence[Job]) -> Sequence[int]:
     failed = next((job for job in after if job.status in (Status.FAILURE, Status.CANCELLED)), None)
     if failed is not None:
-        row.status, row.cancel_reason, row.finished_at = Status.CANCELLED, _because_of(failed), timezone.now()
+        row.status, row.cancel_reason, row.finished_at = Status.CANCELLED, _because_of(failed), database.now()
         row.dedupe_slot = None
         return []
     unfinished = [job.pk for job in after if job.status in ACTIVE]

@@ -10,8 +10,8 @@ from enum import StrEnum
 import psutil
 from django.db.models import Count
 from django.db.models.functions import Now
-from django.utils import timezone
 
+from longwave import database
 from longwave.jobs import broker, declare, doorbells, pausing, presence, runner, sweep
 from longwave.jobs.models import Job, Status
 
@@ -85,7 +85,7 @@ def _unheard(listening: set[str]) -> Iterator[Drift]:
 
 
 def _heard_by_now() -> datetime:
-    return timezone.now() - timedelta(seconds=2 * sweep.UNHEARD_AFTER)
+    return database.now() - timedelta(seconds=2 * sweep.UNHEARD_AFTER)
 
 
 def _stale_messages() -> Iterator[Drift]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from django.db.models import Count, QuerySet, Value
 from django.db.models.functions import Concat, Now
-from django.utils import timezone
 
+from longwave import database
 from longwave.campaigns import report
 from longwave.campaigns.models import Campaign, CampaignState
 from longwave.jobs import declare, pausing, presence, runner, stats
@@ -190,7 +190,7 @@ def _workers(answers: Mapping[str, presence.Answer]) -> list[WorkerLine]:
 
 def _busy() -> dict[tuple[str, int], _Busy]:
     """(host, pid of a worker) → what it runs."""
-    now = timezone.now()
+    now = database.now()
     found: dict[tuple[str, int], _Busy] = defaultdict(_Busy)
     rows = Job.objects.filter(status=Status.RUNNING).order_by("started_at")
     for row in rows.only("name", "queue", "owner", "started_at", "lease_until", "progress")[:RUNNING_READ]:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from django.db.models import Count, Q
-from django.utils import timezone
 
+from longwave import database
 from longwave.jobs.models import ChoreRun, Schedule
 from longwave.ops import liveness
 from longwave.ops.metrics.figures import Figure, Part, Reading
@@ -32,7 +32,7 @@ SCHEDULES = Figure(
 
 def _read() -> Iterator[Reading]:
     yield Reading(BEAT, float(liveness.is_anything_running()))
-    now = timezone.now()
+    now = database.now()
     for run in ChoreRun.objects.filter(last_at__gt=now - FORGOTTEN_AFTER):
         chore = (run.name.removeprefix("longwave."),)
         yield Reading(CHORE_AGE, max(0.0, (now - run.last_at).total_seconds()), chore)

@@ -1,10 +1,10 @@
 """The senders, and the campaigns that are on their way."""
 
-import time
 from collections.abc import Iterator, Sequence
 
 from django.db.models import Count, Sum
 
+from longwave import database
 from longwave.campaigns.ledger import BUCKET_SECONDS, COUNTED
 from longwave.campaigns.models import Batch, Bucket, Campaign, CampaignState, Charted, DeliveryState
 from longwave.ops.metrics.figures import Figure, Part, Reading
@@ -62,7 +62,7 @@ def _read_senders() -> Iterator[Reading]:
 
 
 def _rates(sender_ids: Sequence[int]) -> dict[int, float]:
-    now = time.time()
+    now = database.now().timestamp()
     since = int(now) // BUCKET_SECONDS - 1
     running = Campaign.objects.filter(state=CampaignState.RUNNING, sender_id__in=sender_ids)
     sent = Bucket.objects.filter(
