@@ -159,8 +159,8 @@ def main(args: list[str] | None = None) -> None:
     args = sys.argv[1:] if args is None else args
     as_json = "--json" in args
     try:
-        # Not standalone for scripts: a wrong option should reach them as JSON too, not as a drawn box.
-        code = typer.main.get_command(app).main(args, prog_name="longwave", standalone_mode=not as_json)
+        # Not standalone: a wrong option is told as everything else that is wrong, not in a drawn box.
+        code = typer.main.get_command(app).main(args, prog_name="longwave", standalone_mode=False)
     except Exception as error:
         if config.shows_tracebacks() and not failures.is_usage(error):
             raise

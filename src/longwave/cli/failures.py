@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from longwave import config
-from longwave.core.errors import InvalidInput, LongwaveError
+from longwave.core.errors import InvalidInput, LongwaveError, Problem
 from longwave.logs import scrub
 
 FAILED = 1
@@ -33,6 +33,8 @@ _DATABASE_REMEDIES = (
 
 def report(error: Exception, *, as_json: bool = False) -> int:
     """Print `error` on stderr, as a JSON object for scripts, and return the exit code."""
+    if is_usage(error):
+        error = _as_bad_input(error) or error
     message, problems = _explain(error)
     if as_json:
         document = {"error": message, "problems": problems}
@@ -40,7 +42,7 @@ def report(error: Exception, *, as_json: bool = False) -> int:
     elif isinstance(error, InvalidInput):
         for problem in error.problems:
             print(scrub(f"Error: {problem}"), file=sys.stderr)
-    else:
+    elif message:
         print(f"Error: {message}", file=sys.stderr)
     return BAD_INPUT if isinstance(error, InvalidInput) or is_usage(error) else FAILED
 
@@ -60,10 +62,30 @@ def _explain(error: Exception) -> tuple[str, list[dict[str, Any]]]:
     if isinstance(error, LongwaveError):
         return scrub(str(error)), []
     if is_usage(error):
-        return scrub(error.format_message()), []  # type: ignore[attr-defined]
+        return _usage_sentence(error), []
     if isinstance(error, typer.Abort):
         return "Aborted.", []
     return scrub(_database_sentence(error) or _unexpected(error)), []
+
+
+def _as_bad_input(error: Any) -> InvalidInput | None:
+    """A value that its option or argument could not be made of, told as any other that is refused."""
+    found = getattr(error.__cause__, "errors", list)()
+    options = getattr(getattr(error, "param", None), "opts", ())
+    if not found or not options:
+        return None
+    remedy = found[0]["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    return InvalidInput(
+        Problem(max(options, key=len), found[0]["input"], remedy.split(", unable to parse")[0])
+    )
+
+
+def _usage_sentence(error: Any) -> str:
+    """With where to look. Empty where no command was named: its help has been shown instead."""
+    said, context = scrub(error.format_message()), getattr(error, "ctx", None)
+    if context is None or not said:
+        return said
+    return f"{said.rstrip('.')}; `{context.command_path} --help` tells what there is."
 
 
 def _database_sentence(error: Exception) -> str | None:

@@ -192,9 +192,26 @@ def test_ctrl_c_is_exit_code_130(raises: Raise) -> None:
     assert exit_code("version") == 130
 
 
-def test_an_unknown_command_or_option_is_bad_input() -> None:
-    assert exit_code("frobnicate") == 2
-    assert exit_code("version", "--frobnicate") == 2
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("frobnicate",), "No such command 'frobnicate'; `longwave --help` tells what there is."),
+        (("version", "--frob"), "No such option: --frob; `longwave version --help` tells what there is."),
+        (("fake-telegram", "--port", "x"), "--port = 'x': must be a valid integer"),
+    ],
+)
+def test_a_wrong_command_line_is_bad_input_with_a_remedy(
+    words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(*words) == 2
+    assert capsys.readouterr().err == f"Error: {said}\n"
+
+
+def test_no_command_is_answered_with_the_help_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code() == 2
+    said = capsys.readouterr()
+    assert "Usage: longwave" in said.out
+    assert said.err == ""
 
 
 def test_a_bad_setting_refuses_to_start_and_names_itself(tmp_path: Path) -> None:
