@@ -21,7 +21,7 @@ class Problem:
     def __str__(self) -> str:
         shown = repr(self.value)
         if len(shown) > 80:
-            shown = shown[:77] + "…"
+            shown = f"{shown[:38]}…{shown[-38:]}"  # the end of a path is what tells it from others
         return f"{self.field} = {shown}: {self.remedy}"
 
 
