@@ -70,7 +70,7 @@ def _explain(error: Exception) -> tuple[str, list[dict[str, Any]]]:
 
 def _as_bad_input(error: Any) -> InvalidInput | None:
     """A value that its option or argument could not be made of, told as any other that is refused."""
-    found = getattr(error.__cause__, "errors", list)()
+    found: list[Any] = getattr(error.__cause__, "errors", list)()
     options = getattr(getattr(error, "param", None), "opts", ())
     if not found or not options:
         return None
