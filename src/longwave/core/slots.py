@@ -33,6 +33,9 @@ MAX_LATE_US = 250_000
 MAX_AHEAD_US = 2 * SECOND
 """More than this ahead, and the heaviest message, nothing can have been reserved: a clock has stepped."""
 
+SET_AHEAD = 0.01
+"""Seconds that a clock may jump ahead unheeded. It moves the sends in flight nearer to new ones by as much."""
+
 _POLL_US = 20_000
 """Nobody asks for a gate more often than this."""
 
@@ -132,15 +135,18 @@ def plan(
     lead: float = 0.0,
     weight: int = 1,
     burst_guard: float = 0.0,
+    is_set_ahead: bool = False,
 ) -> Plan:
     """Decide on up to `n` slots, starting at least `lead` and at most `horizon` seconds from now.
+
+    is_set_ahead: whoever asks has seen the database's clock jump.
 
     The first limited rate sets the pace. The others are gates: they open when they have room at that start,
     and then advance at their own rate. A gate that is shut never moves the start: the sender's slots go to
     somebody else meanwhile, where waiting inside the schedule would leave them empty.
     """
     clock = _Clock(now_us, round(horizon * SECOND), round(lead * SECOND))
-    rows = {rate.key: _after_clock_step(rate, standings[rate.key], now_us) for rate in rates}
+    rows = {rate.key: _after_clock_step(rate, standings[rate.key], now_us, is_set_ahead) for rate in rates}
     held = max(rows.values(), key=lambda row: row.held_until)
     steps = {key: row for key, row in rows.items() if row is not standings[key]}
     pace = next((rate for rate in rates if rate.per_second is not None), None)
@@ -209,8 +215,11 @@ class ClockOffset:
     _high: float = field(default=math.inf, init=False)
     _at: float = field(default=0.0, init=False)
 
-    def add(self, before_mono: float, db_us: int, after_mono: float) -> bool:
-        """Learn from one answer. False: it contradicts the earlier ones, which are forgotten."""
+    def add(self, before_mono: float, db_us: int, after_mono: float) -> float:
+        """Learn from one answer. By how many seconds the clock must have been set ahead since; negative: back.
+
+        0 when it agrees with the earlier ones. Those that it contradicts are forgotten.
+        """
         if after_mono < before_mono:
             raise ValueError(f"the answer came at {after_mono}, before the question at {before_mono}")
         low, high = db_us / SECOND - after_mono, db_us / SECOND - before_mono
@@ -218,9 +227,11 @@ class ClockOffset:
         agreed_low, agreed_high = max(low, self._low - drift), min(high, self._high + drift)
         self._at = after_mono
         # A microsecond of slack: the answer is in whole ones.
-        agrees = agreed_low <= agreed_high + 1 / SECOND
-        self._low, self._high = (agreed_low, max(agreed_low, agreed_high)) if agrees else (low, high)
-        return agrees
+        if agreed_low <= agreed_high + 1 / SECOND:
+            self._low, self._high = agreed_low, max(agreed_low, agreed_high)
+            return 0.0
+        self._low, self._high = low, high
+        return agreed_low - agreed_high if agreed_low == low else agreed_high - agreed_low
 
     def to_monotonic(self, us: int) -> float:
         """The local monotonic time, in seconds, at which the database's clock will show `us`."""
@@ -256,17 +267,24 @@ class _Clock:
         return self.now + max(self.horizon, self.lead)
 
 
-def _after_clock_step(rate: Rate, standing: Standing, now_us: int) -> Standing:
-    """The standing itself, unless its next slot is further ahead than anybody may have reserved it.
+def _after_clock_step(rate: Rate, standing: Standing, now_us: int, is_set_ahead: bool) -> Standing:
+    """The standing itself, unless the clock was set.
 
-    Then the clock was set back, and the schedule begins anew one second from now: what was given away before
-    lies within 0.6 s, so no second holds both. A step forward cannot be told from an idle sender: the sends
-    in flight at that moment may meet new ones. Holds are absolute times and stay as they are.
+    Back: its next slot is further ahead than anybody may have reserved it. Ahead: it looks like that of an idle
+    sender, so who asks must say so. Then the schedule begins anew behind all that was given away before, which lies
+    within 0.6 s. Holds are absolute times and stay as they are.
     """
-    reach = MAX_AHEAD_US + round(_HEAVIEST * 2 * SECOND / rate.per_second) if rate.per_second else math.inf
-    if standing.next_free - now_us <= reach:
+    if rate.per_second is None:
         return standing
-    return replace(standing, next_free=now_us + SECOND, gap_at=0, gap_us=0)
+    is_set_back = standing.next_free - now_us > MAX_AHEAD_US + round(_HEAVIEST * 2 * SECOND / rate.per_second)
+    if not is_set_back and not is_set_ahead:
+        return standing
+    last = spacing(rate.per_second, max(1, standing.weight), 0.0)
+    anew = now_us + max(SECOND, round(INTERACTIVE_HORIZON * SECOND) + last)
+    # Several notice one after another that it was set ahead; what the first was given then must not be given again.
+    return replace(
+        standing, next_free=anew if is_set_back else max(anew, standing.next_free), gap_at=0, gap_us=0
+    )
 
 
 def _unlimited(clock: _Clock, n: int, held: Standing) -> Grant:

@@ -17,7 +17,18 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from longwave import database
-from longwave.core.slots import BULK_HORIZON, SECOND, ClockOffset, Grant, Plan, Rate, Standing, plan, with_gap
+from longwave.core.slots import (
+    BULK_HORIZON,
+    SECOND,
+    SET_AHEAD,
+    ClockOffset,
+    Grant,
+    Plan,
+    Rate,
+    Standing,
+    plan,
+    with_gap,
+)
 from longwave.pacing.models import Limit
 
 __all__ = [
@@ -87,6 +98,8 @@ def reserve(
             f"reserve needs a limit, and n and weight from 1 on; got {len(limits)}, {n}, {weight}"
         )
 
+    is_set_ahead = False
+
     def decide(rows: Rows, now_us: int) -> Plan:
         return plan(
             limits,
@@ -97,11 +110,13 @@ def reserve(
             lead=lead,
             weight=weight,
             burst_guard=burst_guard,
+            is_set_ahead=is_set_ahead,
         )
 
     keys = [limit.key for limit in limits]
     for _ in range(OPTIMISTIC_TRIES):
-        rows, now_us = _read(keys, clock)
+        rows, now_us, ahead = _read(keys, clock)
+        is_set_ahead = is_set_ahead or ahead > SET_AHEAD
         decision = decide(rows, now_us)
         if not decision.changes or _write(rows, decision.changes):
             return decision.grant
@@ -186,8 +201,11 @@ def _no_grant(changes: Rows) -> Plan:
     return Plan(Grant(0, 0, 0, 0, 0, "", 0), changes)
 
 
-def _read(keys: Sequence[str], clock: ClockOffset | None) -> tuple[Rows, int]:
-    """The rows and the clock at one moment, without locks. Rows that do not exist yet are made."""
+def _read(keys: Sequence[str], clock: ClockOffset | None) -> tuple[Rows, int, float]:
+    """The rows and the clock at one moment, without locks, and by how many seconds that was set ahead meanwhile.
+
+    Rows that do not exist yet are made.
+    """
     dialect = database.dialect()
     name = connection.ops.quote_name
     columns = ", ".join(name(column) for column in ("key", *_COLUMNS))
@@ -206,9 +224,8 @@ def _read(keys: Sequence[str], clock: ClockOffset | None) -> tuple[Rows, int]:
         asked, now_us, answered = time.monotonic(), database.clock_us(), time.monotonic()
     else:
         now_us = int(found[0][-1])
-    if clock is not None:
-        clock.add(asked, now_us, answered)
-    return {row[0]: Standing(*row[1:-1]) for row in found}, now_us
+    ahead = clock.add(asked, now_us, answered) if clock is not None else 0.0
+    return {row[0]: Standing(*row[1:-1]) for row in found}, now_us, ahead
 
 
 def _write(rows: Rows, changes: Rows) -> bool:

@@ -1,7 +1,7 @@
 import heapq
 import random
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given, settings
@@ -260,12 +260,14 @@ class Run:
     stall_every: float
     stall_us: int
     pays_debt: bool = True
+    set_ahead_us: int = 0
     row: Standing = field(default_factory=Standing)
     left: list[int] = field(default_factory=list)
 
     def go(self) -> "Run":
         chance = random.Random(self.seed)
-        end = NOW + self.seconds * SECOND
+        end, half = NOW + self.seconds * SECOND, NOW + self.seconds * SECOND // 2
+        known = [0] * self.lanes
         events: list[tuple[int, int, str, tuple[int, int]]] = []
         stalls = [self._stalls(chance, end) for _ in range(self.lanes)]
         for lane in range(self.lanes):
@@ -281,14 +283,21 @@ class Run:
             if awake > at:
                 heapq.heappush(events, (awake, lane, "reserve", (0, 0)))
                 continue
+            ahead = self.set_ahead_us if at > half else 0
             decision = decide(
-                Rate("s", self.rate), rows={"s": self.row}, now=at, lead=0.02, burst_guard=self.guard
+                Rate("s", self.rate),
+                rows={"s": self.row},
+                now=at + ahead,
+                lead=0.02,
+                burst_guard=self.guard,
+                is_set_ahead=ahead > known[lane],
             )
-            self.row = decision.changes.get("s", self.row)
-            for report, late, slot in self._send(decision.grant, stalls[lane], chance):
+            known[lane], self.row = ahead, decision.changes.get("s", self.row)
+            grant = replace(decision.grant, start_us=decision.grant.start_us - ahead)
+            for report, late, slot in self._send(grant, stalls[lane], chance):
                 if self.pays_debt:
-                    heapq.heappush(events, (report, lane, "push", (late, slot)))
-            heapq.heappush(events, (decision.grant.wait_until_us + 2_000, lane, "reserve", (0, 0)))
+                    heapq.heappush(events, (report, lane, "push", (late, slot + ahead)))
+            heapq.heappush(events, (grant.wait_until_us - ahead + 2_000, lane, "reserve", (0, 0)))
         return self
 
     def _send(
@@ -363,6 +372,15 @@ def test_without_paying_for_late_sends_a_second_would_overflow() -> None:
     assert max(Run(30.0, 0.006, 2, 20, seed, 5_000, 1.0, 200_000).go().heaviest for seed in range(5)) <= 30
 
 
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("rate", [1.0, 30.0, 400.0])
+def test_no_second_holds_more_when_the_database_s_clock_is_set_ahead(rate: float, seed: int) -> None:
+    hour = 3600 * SECOND
+    run = Run(rate, 0.006, 4, 12, seed, 5_000, 1.0, 100_000, set_ahead_us=hour).go()
+    assert run.heaviest <= rate
+    assert run.mean >= 0.8 * rate
+
+
 # The clock
 
 
@@ -377,9 +395,11 @@ def test_the_offset_is_learnt_from_the_fastest_answer() -> None:
 
 def test_a_clock_that_stepped_is_learnt_anew() -> None:
     clock = ClockOffset()
-    assert clock.add(100.0, NOW, 100.001)
-    assert not clock.add(101.0, NOW + 60 * SECOND, 101.001)
+    assert clock.add(100.0, NOW, 100.001) == 0
+    assert clock.add(101.0, NOW + 60 * SECOND, 101.001) == pytest.approx(59, abs=0.01)
     assert clock.to_monotonic(NOW + 60 * SECOND) == pytest.approx(101.0, abs=0.001)
+    assert clock.add(102.0, NOW + SECOND, 102.001) == pytest.approx(-60, abs=0.01)
+    assert clock.add(103.0, NOW + 2 * SECOND, 103.001) == 0
 
 
 def test_without_a_sample_there_is_no_answer() -> None:
