@@ -5,6 +5,7 @@
 Each scenario has a process and a database of its own, measures with few jobs and with many, and leaves nothing behind.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from statistics import median
@@ -39,9 +40,31 @@ def _measure(kind: Database, quick: bool) -> list[Result]:
         before = _timed()
         full_ledger.fill(full_ledger.Use(ended=ended, queued=queued))
         after = _timed()
+        forgotten = result(f"{kind}_prune", _forgotten(), "jobs/s", PRUNED)
     return [
-        _judged(f"{kind}_{name}", before[name], found, HOT.get(name, LOOK)) for name, found in after.items()
+        *(
+            _judged(f"{kind}_{name}", before[name], found, HOT.get(name, LOOK))
+            for name, found in after.items()
+        ),
+        forgotten,
     ]
+
+
+PRUNED = 500.0
+"""Jobs a second that end, all day long, and are to be forgotten as fast: what two worker processes are asked for."""
+
+
+def _forgotten() -> float:
+    """Jobs a second that the beat forgets beside its other chores, of those that have been kept for a day."""
+    from longwave import config
+    from longwave.jobs import chores, prune
+
+    os.environ["LONGWAVE_KEEP_DONE"] = "1"
+    config.current.cache_clear()
+    every = next(chore.every for chore in chores.registered() if chore.function is prune.prune)
+    began = time.perf_counter()
+    count = prune.prune()
+    return count / (time.perf_counter() - began + every)
 
 
 LOOK = 100.0
