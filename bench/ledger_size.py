@@ -64,6 +64,7 @@ def _forgotten() -> float:
     every = next(chore.every for chore in chores.registered() if chore.function is prune.prune)
     began = time.perf_counter()
     count = prune.prune()
+    assert isinstance(count, int)
     return count / (time.perf_counter() - began + every)
 
 
