@@ -96,10 +96,17 @@ class House(Installation):
 
     # --- jobs ---------------------------------------------------------------------------------------------------------
 
-    def worker(self, *options: str) -> Process:
+    def worker(self, *options: str, **environ: str) -> Process:
         """Start a worker of everything, or as the options say."""
-        self.workers.append(self.start("worker", *options))
+        self.workers.append(self.start("worker", *options, **environ))
         return self.workers[-1]
+
+    def ready_worker(self, *options: str, **environ: str) -> Process:
+        """Start one, and wait until it has said that it is ready."""
+        ready = self.events("ready.")
+        worker = self.worker(*options, **environ)
+        self.until(lambda: self.events("ready.") > ready, 30)
+        return worker
 
     def beat(self) -> Process:
         """Start a beat: two of them take turns."""

@@ -95,12 +95,12 @@ class Installation:
 
     # --- processes --------------------------------------------------------------------------------------------------
 
-    def start(self, *words: str) -> "subprocess.Popen[bytes]":
-        """Start one `longwave` command that runs until it is stopped."""
+    def start(self, *words: str, **environ: str) -> "subprocess.Popen[bytes]":
+        """Start one `longwave` command that runs until it is stopped. environ: what else it has there."""
         log = (self.home / f"{words[0]}-{uuid.uuid4().hex[:6]}.log").open("wb")
         process = subprocess.Popen(
             [sys.executable, "-m", "longwave", "--parent", str(os.getpid()), *words],
-            env=self.environment,
+            env=self.environment | environ,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -220,6 +220,20 @@ class Installation:
         return brokers.socket_of(self.home)
 
     # --- what is said about it --------------------------------------------------------------------------------------
+
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        """The log lines of all processes whose event is, or contains, these words."""
+        found = []
+        for path in sorted(self.home.glob("*.log")):
+            for line in path.read_text(errors="replace").splitlines():
+                values = json.loads(line) if line.startswith("{") else {"event": line}
+                if event in str(values["event"]):
+                    found.append(values)
+        return found
+
+    def events(self, event: str) -> int:
+        """How many they are."""
+        return len(self.lines(event))
 
     def logs(self) -> str:
         """What every process said, for the report of a failed test."""
