@@ -13,10 +13,9 @@ from typing import Annotated, Any, TypeVar
 
 import structlog
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from longwave import config, logs
+from longwave.cli import tables
 from longwave.cli.children import COUNTED, command, modules_check, return_work
 from longwave.cli.worker import AllRegions, Regions, regional_queues
 from longwave.config import Config
@@ -223,31 +222,20 @@ def _show(looks: Sequence[Look], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps([_as_values(look) for look in looks]))
         return
-    table = _table("Group", ">now", ">should be", "because")
+    table = tables.table("Group", ">now", ">should be", "because")
     for look in looks:
         table.add_row(look.group.name, str(look.before), str(look.decision.desired), look.decision.reason)
-    _print(table)
+    tables.show(table)
 
 
 def _show_history(changes: Sequence[Change], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps([asdict(change) for change in changes]))
         return
-    table = _table("When", "Group", ">from", ">to", "because")
+    table = tables.table("When", "Group", ">from", ">to", "because")
     for change in changes:
         table.add_row(change.at, change.group, str(change.before), str(change.desired), change.reason)
-    _print(table if changes else "Nothing has changed yet.")
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, header_style="bold")
-    for column in columns:
-        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
-    return table
-
-
-def _print(what: Table | str) -> None:
-    Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(what)
+    tables.show(table if changes else "Nothing has changed yet.")
 
 
 def _as_values(look: Look) -> dict[str, Any]:

@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from longwave import config
-from longwave.cli import progress
+from longwave.cli import progress, tables
 from longwave.contacts import importing, lists, saved_segments, segments, values
 from longwave.contacts.audience import audience
 from longwave.contacts.models import Contact, ContactList
@@ -291,16 +289,7 @@ def _number(number: int, noun: str) -> str:
 
 
 def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    table = Table(box=None, pad_edge=False)
-    for name in header:
-        table.add_column(name, overflow="fold")
+    table = tables.table(*header)
     for row in rows:
-        table.add_row(*map(_plain, row))
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
-
-
-def _plain(text: str) -> str:
-    """Somebody's text is not rich's markup."""
-    from rich.markup import escape
-
-    return escape(text)
+        table.add_row(*row)
+    tables.show(table)

@@ -11,12 +11,10 @@ from typing import Annotated, Any
 
 import typer
 from django.utils import timezone
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from longwave import database
-from longwave.cli import progress, words
+from longwave.cli import progress, tables, words
 from longwave.core.errors import InvalidInput, NotFound, Problem
 from longwave.jobs import (
     cancelling,
@@ -50,9 +48,6 @@ Which = Annotated[list[str], typer.Argument(help="Job ids, or all.")]
 REFUSALS = 10
 """Jobs that are named when they cannot be run again."""
 
-WIDE = 200
-"""Columns that a table in a file or a pipe gets."""
-
 _AGO = re.compile(r"(\d+)([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
@@ -65,12 +60,22 @@ def list_(as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps(rows))
         return
-    table = _table("queue", "priority", "ready", "running", "scheduled", "retrying", "oldest wait", "")
+    table = tables.table(
+        "queue",
+        ">priority",
+        ">ready",
+        ">running",
+        ">scheduled",
+        ">retrying",
+        ">oldest wait",
+        "",
+        whole="queue",
+    )
     for row in rows:
         waited = words.duration(row["oldest_wait"]) if row["ready"] else "–"
         numbers = (str(row[name]) for name in ("priority", "ready", "running", "scheduled", "retrying"))
         table.add_row(row["queue"], *numbers, waited, "paused" if row["paused"] else "")
-    _print(table)
+    tables.show(table)
 
 
 @app.command()
@@ -122,12 +127,12 @@ def failed_(
     if not rows:
         typer.echo("No failed jobs." if wanted == Wanted() else "No failed jobs like that.")
         return
-    table = _table("id", "job", "queue", "attempts", "failed", "error")
+    table = tables.table(">id", "job", "queue", ">attempts", "failed", "error", whole=">id")
     for row in rows:
         error = row.error.splitlines()[0] if row.error else ""
         ended = words.moment(row.finished_at)
-        table.add_row(str(row.pk), row.name, row.queue, str(row.attempt), ended, Text(error))
-    _print(table)
+        table.add_row(str(row.pk), row.name, row.queue, str(row.attempt), ended, error)
+    tables.show(table)
     typer.echo(f"{len(rows)} of {total}. One in full: longwave queue show ID. Again: longwave queue retry ID")
 
 
@@ -146,14 +151,11 @@ def show(job_id: Annotated[int, typer.Argument(help="The job's id.")], as_json: 
         values = _fields(row) | {"traceback": row.traceback, "timeline": life, "why": why}
         typer.echo(json.dumps(values, default=str))
         return
-    table = Table(box=None, show_header=False)
-    for field, value in _fields(row).items():
-        if value not in (None, "", 0, {}):
-            table.add_row(field.replace("_", " "), Text(_readable(value)))
-    _print(table)
+    known = ((name, value) for name, value in _fields(row).items() if value not in (None, "", 0, {}))
+    tables.show(tables.facts((name.replace("_", " "), _readable(value)) for name, value in known))
     if any(moment.duration_ms is not None for moment in moments):
         typer.echo()
-        _print(_spans(moments))
+        tables.show(_spans(moments))
     if row.traceback:
         typer.echo(f"\n{row.traceback.rstrip()}")
     if why:
@@ -245,10 +247,10 @@ def drift(as_json: AsJson = False) -> None:
     elif not found:
         typer.echo("Ledger, broker and workers agree.")
     else:
-        table = _table("what", "queue", "jobs", "then")
+        table = tables.table("what", "queue", ">jobs", "then")
         for one in found:
             table.add_row(one.what, one.queue, str(one.count or ""), one.remedy)
-        _print(table)
+        tables.show(table)
     raise typer.Exit(any(not one.is_harmless for one in found))
 
 
@@ -332,7 +334,7 @@ def _fields(row: Job) -> dict[str, Any]:
 
 def _spans(moments: Sequence[Moment]) -> Table:
     """What its last run spent its time on."""
-    table = _table("at", "what", "component", "took", "error")
+    table = tables.table("at", "what", "component", ">took", "error")
     for moment in moments:
         if moment.duration_ms is not None:
             took = f"{moment.duration_ms:,.0f} ms"
@@ -352,15 +354,3 @@ def _jobs(number: int) -> str:
 
 def _answer(fields: dict[str, Any], as_json: bool, text: str) -> None:
     typer.echo(json.dumps(fields) if as_json else text)
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, header_style="bold")
-    for column in columns:
-        is_number = column in ("priority", "ready", "running", "scheduled", "retrying", "attempts")
-        table.add_column(column, justify="right" if is_number else "left", overflow="fold")
-    return table
-
-
-def _print(table: Table) -> None:
-    Console(width=None if sys.stdout.isatty() else WIDE).print(table)

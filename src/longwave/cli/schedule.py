@@ -1,16 +1,14 @@
 """Schedules: what is submitted by itself, and when; and the chores of the beat."""
 
 import json
-import sys
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from longwave.cli import words
+from longwave.cli import tables, words
 from longwave.core.errors import InvalidInput, Problem
 from longwave.jobs import chores, rooms, schedules
 from longwave.jobs.rhythm import CatchUp
@@ -20,7 +18,6 @@ app = typer.Typer(no_args_is_help=True, help="What is submitted by itself, and w
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Name = Annotated[str, typer.Argument(help="The schedule's name.")]
-WIDE = 200
 
 
 @app.command("list")
@@ -31,11 +28,10 @@ def list_(as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps([asdict(line) for line in lines], default=str))
         return
-    console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
     own = [line for line in lines if line.kind == "schedule"]
-    console.print(_schedules(own) if own else "No schedules. `longwave schedule add` makes one.")
-    console.print()
-    console.print(_chores([line for line in lines if line.kind == "chore"]))
+    tables.show(_schedules(own) if own else "No schedules. `longwave schedule add` makes one.")
+    typer.echo()
+    tables.show(_chores([line for line in lines if line.kind == "chore"]))
 
 
 @app.command()
@@ -118,7 +114,7 @@ def _arguments(text: str) -> dict[str, Any]:
 
 
 def _schedules(lines: list[Line]) -> Table:
-    table = _table("schedule", "job", "when", "missed", "next", "last", "result", "")
+    table = tables.table("schedule", "job", "when", "missed", "next", "last", "result", "")
     for line in lines:
         next_ = "paused" if line.is_paused else words.moment(line.next_at)
         last, problem = words.moment(line.last_at), Text(line.problem, style="red")
@@ -127,7 +123,7 @@ def _schedules(lines: list[Line]) -> Table:
 
 
 def _chores(lines: list[Line]) -> Table:
-    table = _table("chore of the beat", "when", "last", "took", "")
+    table = tables.table("chore of the beat", "when", "last", "took", "")
     for line in lines:
         took = "–" if line.last_ms is None else f"{line.last_ms:g} ms"
         table.add_row(
@@ -140,13 +136,6 @@ def _result(line: Line) -> str:
     if line.last_job_id is None:
         return "–"
     return f"{line.last_result or 'forgotten'} (job {line.last_job_id})"
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
 
 
 def _answer(fields: dict[str, Any], as_json: bool, text: str) -> None:

@@ -7,11 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from longwave.cli import progress, waiting
+from longwave.cli import progress, tables, waiting
 from longwave.core.errors import InvalidInput, Problem
 from longwave.jobs.models import Job, Status
 from longwave.pacing import ledger
@@ -23,8 +20,6 @@ app = typer.Typer(no_args_is_help=True, help="Bot tokens and their limits.")
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Name = Annotated[str, typer.Argument(help="The sender's name.")]
 TokenStdin = Annotated[bool, typer.Option("--token-stdin", help="Read the token from standard input.")]
-WIDE = 200
-"""Columns that a table in a file or a pipe gets."""
 
 _ASKING = "Asking its provider…"
 
@@ -85,10 +80,8 @@ def show(name: Name, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps(_fields(sender)))
         return
-    table = Table(box=None, show_header=False)
-    for field, value in _fields(sender).items():
-        table.add_row(field.replace("_", " "), Text(_readable(value)))
-    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+    known = _fields(sender).items()
+    tables.show(tables.facts((name.replace("_", " "), _readable(value)) for name, value in known))
 
 
 @app.command()
@@ -211,14 +204,14 @@ def _fields(sender: Sender) -> dict[str, Any]:
 def _print_table(found: list[Sender]) -> None:
     """One line a sender; the region only where there are any."""
     has_regions = any(sender.region for sender in found)
-    table = Table(
-        "Name", "Channel", "Account", "Rate", *(["Region"] if has_regions else []), "Status", box=None
+    table = tables.table(
+        "Name", "Channel", "Account", ">Rate", *(["Region"] if has_regions else []), "Status"
     )
     for sender in found:
         region = [sender.region] if has_regions else []
         cells = [sender.name, sender.channel, _account(sender), _rate(sender), *region, _status(sender)]
-        table.add_row(*map(Text, cells))
-    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+        table.add_row(*cells)
+    tables.show(table)
 
 
 def _readable(value: Any) -> str:

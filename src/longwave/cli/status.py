@@ -3,15 +3,16 @@
 import json
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
+from longwave.cli import tables
 from longwave.cli.words import duration
 from longwave.ops import status as overview
 from longwave.ops.status import Overview, QueueLine, WorkerLine
@@ -19,7 +20,10 @@ from longwave.ops.status import Overview, QueueLine, WorkerLine
 REFRESH = 1.0
 """Seconds between two looks; each takes about a second more."""
 
-WIDE = 200
+NARROW = ("Queue", ">ready", ">running", ">retrying", ">oldest wait", ">workers", "")
+WIDE = (*NARROW[:3], ">scheduled", *NARROW[3:5], ">per min", ">clear in", *NARROW[5:])
+WIDE_FROM = 100
+"""What is said of a queue, and the columns of a terminal from which on all of it is."""
 
 
 def status(
@@ -34,8 +38,7 @@ def status(
         elif watch and sys.stdout.isatty():
             _live(everything)
         else:
-            console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
-            console.print(_drawn(overview.look(), everything))
+            tables.show(_drawn(overview.look(), everything))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
@@ -48,7 +51,8 @@ def _as_json(watch: bool) -> None:
 
 
 def _live(everything: bool) -> None:
-    with Live(_drawn(overview.look(), everything), auto_refresh=False, screen=False) as live:
+    first = _drawn(overview.look(), everything)
+    with Live(first, console=tables.console(), auto_refresh=False, screen=False) as live:
         while True:
             time.sleep(REFRESH)
             live.update(_drawn(overview.look(), everything), refresh=True)
@@ -69,29 +73,27 @@ def _queues(seen: Overview, everything: bool) -> RenderableType:
     shown = [line for line in seen.queues if everything or _is_busy(line)]
     if not shown:
         return Text("Queues: nothing waits, nothing runs. --all lists them.", style="dim")
-    table = _table(
-        "Queue",
-        ">ready",
-        ">running",
-        ">scheduled",
-        ">retrying",
-        ">oldest wait",
-        ">per min",
-        ">clear in",
-        ">workers",
-        "",
-    )
+    headings = WIDE if tables.console().width >= WIDE_FROM else NARROW
+    table = tables.table(*headings, whole="Queue")
     for line in shown:
-        table.add_row(
-            line.queue,
-            *(f"{number:,}" for number in (line.ready, line.running, line.scheduled, line.retrying)),
-            duration(line.oldest_wait) if line.ready else "–",
-            f"{line.per_minute:,}",
-            _clears(line),
-            "?" if line.workers is None else str(line.workers),
-            _remark(line),
-        )
+        cells = _cells(line)
+        table.add_row(*(cells[heading] for heading in headings))
     return table
+
+
+def _cells(line: QueueLine) -> Mapping[str, RenderableType]:
+    return {
+        "Queue": line.queue,
+        ">ready": f"{line.ready:,}",
+        ">running": f"{line.running:,}",
+        ">scheduled": f"{line.scheduled:,}",
+        ">retrying": f"{line.retrying:,}",
+        ">oldest wait": duration(line.oldest_wait) if line.ready else "–",
+        ">per min": f"{line.per_minute:,}",
+        ">clear in": _clears(line),
+        ">workers": "?" if line.workers is None else str(line.workers),
+        "": _remark(line),
+    }
 
 
 def _is_busy(line: QueueLine) -> bool:
@@ -113,7 +115,7 @@ def _remark(line: QueueLine) -> Text:
 def _workers(seen: Overview) -> RenderableType:
     if not seen.workers and seen.broker_answers:
         return Text("Workers: none answers. `longwave up` or `longwave worker` starts one.", style="red")
-    table = _table("Worker", ">pid", "queues", ">at once", ">memory", ">last seen", "runs")
+    table = tables.table("Worker", ">pid", "queues", ">at once", ">memory", ">last seen", "runs")
     for line in seen.workers:
         table.add_row(
             line.name,
@@ -139,7 +141,7 @@ def _running(line: WorkerLine) -> str:
 
 
 def _senders(seen: Overview) -> RenderableType:
-    table = _table("Sender", ">rate", "status")
+    table = tables.table("Sender", ">rate", "status")
     for line in seen.senders:
         rate = "unlimited" if line.rate is None else f"{line.rate:g}/s"
         table.add_row(line.name, rate, _standing(line))
@@ -155,7 +157,7 @@ def _standing(line: overview.SenderLine) -> Text:
 
 
 def _campaigns(seen: Overview) -> RenderableType:
-    table = _table(">Campaign", "name", "state", ">done", ">rate", ">left", "reason")
+    table = tables.table(">Campaign", "name", "state", ">done", ">rate", ">left", "reason")
     for line in seen.campaigns:
         table.add_row(
             str(line.id),
@@ -170,16 +172,9 @@ def _campaigns(seen: Overview) -> RenderableType:
 
 
 def _scaling(seen: Overview) -> RenderableType:
-    table = _table("Group", ">workers", ">min", ">max", "because")
+    table = tables.table("Group", ">workers", ">min", ">max", "because")
     for group in seen.scaling:
         stale = Text(f"nobody has looked since {group.at}: `longwave autoscale` does", style="yellow")
         why = stale if group.is_stale else Text(group.reason)
         table.add_row(group.group, str(group.desired), str(group.min), str(group.max), why)
-    return table
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, header_style="bold")
-    for column in columns:
-        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
     return table

@@ -90,6 +90,18 @@ def test_what_a_job_spent_its_time_on_is_shown(workers: None) -> None:
     assert [moment["what"] for moment in moments] == ["submitted", "started", "success", "read the file"]
 
 
+def test_what_looks_like_markup_or_is_long_is_shown_as_it_is(
+    workers: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    row = a_job(status=Status.FAILURE, args={"url": "x" * 300}, traceback="Traceback…", finished_at=Now())
+    timeline.keep(row.pk, [Span("render [b]", "charts", timezone.now(), 12.5, "KeyError: no [/red]")])
+    shown = run("show", str(row.pk))
+    assert shown.count("x") >= 300
+    assert "[/red]" in shown
+    assert "Traceback…" in shown
+
+
 def test_why_is_part_of_what_is_shown(workers: None) -> None:
     PausedQueue.objects.create(queue="default")
     assert "Queue default is paused; `longwave queue resume default`" in run("show", str(a_job().pk))
@@ -132,6 +144,20 @@ def test_the_overview_names_workers_their_jobs_and_queues_nobody_listens_to(work
     assert "nobody listens" in next(line for line in said.splitlines() if line.strip().startswith("email"))
     assert "does not answer" in said
     assert "20 s ago" in said
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"), [("60", ()), ("80", ("retrying", "nobody")), ("120", ("clear in",))]
+)
+def test_a_narrow_terminal_sees_which_queue_it_is(
+    workers: None, columns: str, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    a_job(queue="workflow-processing")
+    said = CliRunner().invoke(_app(), []).output
+    assert "workflow-processing" in said
+    assert all(word in said for word in words)
+    assert "…" not in said
 
 
 def test_the_overview_as_json_is_one_document(workers: None) -> None:

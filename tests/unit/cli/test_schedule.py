@@ -41,7 +41,7 @@ def test_a_schedule_is_added_listed_and_removed() -> None:
     said = add("--cron", "0 3 * * *", "--timezone", "Asia/Tokyo", "--args", '{"kind": "daily"}')
     assert said.startswith("nightly runs first at ")
     assert said.endswith("18:00:00 UTC.\n")
-    line = next(line for line in run("list").splitlines() if line.startswith(" nightly"))
+    line = next(line for line in run("list").splitlines() if line.startswith("nightly"))
     assert "0 3 * * * (Asia/Tokyo)" in line
     shown = {one["name"]: one for one in json.loads(run("list", "--json"))}
     assert shown["nightly"]["next_at"].endswith("18:00:00+00:00")
