@@ -69,9 +69,11 @@ def examine(current: Config, *, up_lock: Path) -> list[Finding]:
 
 
 def _data_folder(current: Config) -> Iterator[Finding]:
+    folder = _on_disk(current.home)
+    found = str(current.home) if folder == current.home else f"{current.home}, made when it is needed"
     try:
-        with tempfile.NamedTemporaryFile(dir=current.home):
-            yield Finding("data folder", "ok", str(current.home))
+        with tempfile.NamedTemporaryFile(dir=folder):
+            yield Finding("data folder", "ok", found)
     except OSError as error:
         found = f"{current.home} cannot be written ({error.strerror})"
         yield Finding(
@@ -79,8 +81,13 @@ def _data_folder(current: Config) -> Iterator[Finding]:
         )
 
 
+def _on_disk(folder: Path) -> Path:
+    """The folder, or the nearest above it that there is: with a database and a key of its own nobody has needed it."""
+    return next(each for each in (folder, *folder.parents) if each.exists())
+
+
 def _free_disk(current: Config) -> Iterator[Finding]:
-    free = shutil.disk_usage(current.home).free
+    free = shutil.disk_usage(_on_disk(current.home)).free
     found = f"{free / 1e9:.1f} GB free on the data folder's disk"
     if free < LOW_DISK:
         yield Finding(

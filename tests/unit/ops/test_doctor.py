@@ -67,6 +67,20 @@ def test_a_key_that_others_may_read_fails(current: Config) -> None:
     assert finding.remedy == f"chmod 600 {current.home}/secret.key"
 
 
+def test_a_data_folder_that_nobody_has_needed_yet_is_fine(current: Config) -> None:
+    found = examine(replace(current, home=current.home / "not" / "yet"))
+    assert {found[name].verdict for name in ("data folder", "free disk", "secret key")} == {"ok"}
+    assert "made when it is needed" in found["data folder"].found
+
+
+def test_a_data_folder_that_cannot_be_made_fails(current: Config) -> None:
+    (current.home / "file").touch()
+    bad = replace(current, home=current.home / "file" / "below")
+    found = {one.check: one for one in doctor.examine(bad, up_lock=current.home / "up.lock")}
+    assert found["data folder"].verdict == "fail"
+    assert found["free disk"].verdict == "ok"
+
+
 def test_little_disk_is_a_warning(current: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "LOW_DISK", 10**18)
     assert examine(current)["free disk"].verdict == "warn"
