@@ -17,6 +17,13 @@ BAD_INPUT = 2
 
 _DATABASE_REMEDIES = (
     # (words of the database, what it means, what to do). The first match counts.
+    (('fatal: database "', "unknown database"),
+     "the server has no such database", "create it, or correct LONGWAVE_DATABASE_URL"),
+    (("password authentication", "access denied", 'fatal: role "'),
+     "the database refuses the user or password", "correct LONGWAVE_DATABASE_URL"),
+    (("permission denied for", "command denied"),
+     "the database does not let this user do that",
+     "let the user own the database, or grant it the rights; LONGWAVE_DATABASE_URL says who it is"),
     (("no such table", "no such column", "does not exist", "doesn't exist", "unknown column", "has no column"),
      "the database lacks a table or column", "run `longwave migrate`"),
     (("locked", "lock wait timeout", "deadlock"),
@@ -26,8 +33,6 @@ _DATABASE_REMEDIES = (
      "see that its folder exists and is yours (LONGWAVE_HOME, LONGWAVE_DATABASE_URL)"),
     (("disk is full", "no space left", "disk i/o error"),
      "the disk is full or failing", "free some space, then try again"),
-    (("password authentication", "access denied"),
-     "the database refuses the user or password", "correct LONGWAVE_DATABASE_URL"),
 )  # fmt: skip
 
 

@@ -138,6 +138,10 @@ def test_a_script_gets_errors_as_json_on_stderr(raises: Raise, capsys: pytest.Ca
         (OperationalError("connection refused"), "cannot be reached", "LONGWAVE_DATABASE_URL"),
         (OperationalError(2002, "Can't connect to server"), "cannot be reached", "LONGWAVE_DATABASE_URL"),
         (OperationalError('password authentication failed for user "u"'), "refuses", "LONGWAVE_DATABASE_URL"),
+        (OperationalError('failed: FATAL:  database "x" does not exist'), "no such database", "create it"),
+        (OperationalError(1049, "Unknown database 'x'"), "no such database", "create it"),
+        (OperationalError('failed: FATAL:  role "u" does not exist'), "refuses", "LONGWAVE_DATABASE_URL"),
+        (ProgrammingError("permission denied for schema public"), "does not let this user", "grant"),
         (ImproperlyConfigured("Error loading psycopg2 or psycopg module"), "psycopg", "longwave[postgres]"),
     ],
 )
