@@ -195,7 +195,8 @@ def test_why_knows_times_serial_keys_unknown_code_and_stalled_workers() -> None:
     assert why(put_off).endswith(" UTC: the other side asked for it.")
     first = work.submit(number=1, job_serial_key="chat:1").id
     second = work.submit(number=2, job_serial_key="chat:1").id
-    assert "1 job with the serial key 'chat:1' must end first" in why(second)
+    assert why(second).startswith("1 job with the serial key 'chat:1' must end first; ")
+    assert f"the first of them is job {first} (queued): `longwave queue show {first}`." in why(second)
     Job.objects.filter(pk=first).update(name="no.such")
     assert "No code here declares no.such" in why(first)
     held = ledger.claim(Job.objects.get(pk=first), 1, "host:1:2:x", 30.0)

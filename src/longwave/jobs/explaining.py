@@ -62,9 +62,11 @@ def _nobody(row: Job, listeners: Listeners | None) -> Iterator[str]:
 
 def _in_line(row: Job) -> Iterator[str]:
     if row.serial_key is not None:
-        before = doorbells.earlier(row.serial_key, row.pk).count()
-        if before:
-            yield f"{_jobs(before)} with the serial key {row.serial_key!r} must end first."
+        before = doorbells.earlier(row.serial_key, row.pk)
+        if first := before.order_by("pk").first():
+            which = f"job {first.pk} ({first.status})"
+            wanted = f"{_jobs(before.count())} with the serial key {row.serial_key!r} must end first"
+            yield f"{wanted}; the first of them is {which}: `longwave queue show {first.pk}`."
             return
     since = Job.objects.filter(pk=row.pk).values("ready_at")[
         :1
