@@ -222,7 +222,7 @@ def _show(looks: Sequence[Look], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps([_as_values(look) for look in looks]))
         return
-    table = tables.table("Group", ">now", ">should be", "because")
+    table = tables.table("Group", ">before", ">desired", "because")
     for look in looks:
         table.add_row(look.group.name, str(look.before), str(look.decision.desired), look.decision.reason)
     tables.show(table)
@@ -232,7 +232,7 @@ def _show_history(changes: Sequence[Change], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps([asdict(change) for change in changes]))
         return
-    table = tables.table("When", "Group", ">from", ">to", "because")
+    table = tables.table("When", "Group", ">before", ">desired", "because")
     for change in changes:
         table.add_row(change.at, change.group, str(change.before), str(change.desired), change.reason)
     tables.show(table if changes else "Nothing has changed yet.")

@@ -172,7 +172,7 @@ def _campaigns(seen: Overview) -> RenderableType:
 
 
 def _scaling(seen: Overview) -> RenderableType:
-    table = tables.table("Group", ">workers", ">min", ">max", "because")
+    table = tables.table("Group", ">desired", ">min", ">max", "because")
     for group in seen.scaling:
         stale = Text(f"nobody has looked since {group.at}: `longwave autoscale` does", style="yellow")
         why = stale if group.is_stale else Text(group.reason)
