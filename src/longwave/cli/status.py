@@ -14,6 +14,7 @@ from rich.text import Text
 
 from longwave.cli import tables
 from longwave.cli.words import duration
+from longwave.jobs import broker
 from longwave.ops import status as overview
 from longwave.ops.status import Overview, QueueLine, WorkerLine
 
@@ -128,7 +129,8 @@ def _workers(seen: Overview) -> RenderableType:
         )
     if seen.broker_answers:
         return table
-    away = Text("Workers: the broker does not answer, so they cannot be asked.", style="red")
+    what = f"Workers: the broker does not answer, so they cannot be asked; {broker.how_to_start()}."
+    away = Text(what, style="red")
     return Group(away, table) if seen.workers else away
 
 

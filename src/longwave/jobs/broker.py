@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from longwave import config
 from longwave.celery import app
 from longwave.jobs import queues
 
@@ -43,6 +44,13 @@ _QUICK = {
 
 class BrokerAway(Exception):
     """The broker cannot be reached now, or failed a moment ago."""
+
+
+def how_to_start() -> str:
+    """What there is to do about one that is away."""
+    return (
+        "start `longwave up`" if config.current().is_embedded else "start it, or correct LONGWAVE_BROKER_URL"
+    )
 
 
 class _Line:

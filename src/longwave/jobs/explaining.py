@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from longwave import database
-from longwave.jobs import declare, doorbells, pausing, waiting
+from longwave.jobs import broker, declare, doorbells, pausing, waiting
 from longwave.jobs.models import FINISHED, Job, Status
 
 Listeners = Mapping[str, Sequence[str]]
@@ -55,7 +55,7 @@ def _nobody(row: Job, listeners: Listeners | None) -> Iterator[str]:
     if declare.get(row.name) is None:
         yield f"No code here declares {row.name}: it was renamed or removed, or LONGWAVE_MODULES lacks its module."
     if listeners is None:
-        yield "The broker is away, so no worker hears of it. It is rung for when the broker is back."
+        yield f"The broker is away, so no worker hears of it: {broker.how_to_start()}. It is rung for then."
     elif not listeners.get(row.queue):
         yield f"No worker that answered listens to queue {row.queue}; start one: `longwave worker -Q {row.queue}`."
 

@@ -185,7 +185,7 @@ def _broker(current: Config, pid: int | None) -> Iterator[Finding]:
         line.depth("default")
         yield Finding("broker", "ok", where)
     except line.BrokerAway as error:
-        remedy = "start it, or correct LONGWAVE_BROKER_URL; nothing is lost meanwhile"
+        remedy = f"{line.how_to_start()}; nothing is lost meanwhile"
         yield Finding("broker", "fail", f"{where}: {error}", remedy)
 
 

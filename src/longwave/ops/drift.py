@@ -52,7 +52,7 @@ def find() -> list[Drift]:
 def compare(answers: Mapping[str, presence.Answer] | None) -> list[Drift]:
     """The ledger against the broker and the workers that answered; None when they could not be asked."""
     if answers is None:
-        remedy = "start it, or correct LONGWAVE_BROKER_URL; jobs are kept, and rung for when it is back"
+        remedy = f"{broker.how_to_start()}; jobs are kept, and rung for when it is back"
         return [Drift(Kind.BROKER_AWAY, "the broker does not answer", "", 0, remedy), *_lost_leases()]
     listening = {queue for answer in answers.values() for queue in answer.queues}
     return [

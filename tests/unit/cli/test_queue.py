@@ -2,6 +2,7 @@
 
 import json
 import socket
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from typer.testing import CliRunner
 
+from longwave import config
 from longwave.cli import queue as queue_commands
 from longwave.cli import status as status_command
 from longwave.core.errors import InvalidInput, NotFound
@@ -174,6 +176,21 @@ def test_a_broker_that_is_away_is_said_and_busy_workers_are_known_all_the_same(
     said = CliRunner().invoke(_app(), []).output
     assert "the broker does not answer" in said
     assert "host:7" in said
+
+
+@pytest.mark.parametrize(
+    ("url", "remedy"),
+    [(None, "start `longwave up`"), ("redis://away", "start it, or correct LONGWAVE_BROKER_URL")],
+)
+def test_who_is_to_start_a_broker_that_is_away_is_said_everywhere(
+    url: str | None, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = replace(config.current(), broker_url=url)
+    monkeypatch.setattr(config, "current", lambda: here)
+    monkeypatch.setattr(presence, "workers", lambda: None)
+    assert remedy in CliRunner().invoke(_app(), []).output
+    assert remedy in run("show", str(a_job().pk))
+    assert remedy in CliRunner().invoke(queue_commands.app, ["drift"]).output
 
 
 def _app() -> Any:
