@@ -90,7 +90,8 @@ def _usage_sentence(error: Any) -> str:
     said, context = scrub(error.format_message()), getattr(error, "ctx", None)
     if context is None or not said:
         return said
-    return f"{said.rstrip('.')}; `{context.command_path} --help` tells what there is."
+    told = f"{said} " if said.endswith("?") else f"{said.rstrip('.')}; "
+    return f"{told}`{context.command_path} --help` tells what there is."
 
 
 def _database_sentence(error: Exception) -> str | None:

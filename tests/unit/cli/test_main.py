@@ -200,6 +200,10 @@ def test_ctrl_c_is_exit_code_130(raises: Raise) -> None:
     ("words", "said"),
     [
         (("frobnicate",), "No such command 'frobnicate'; `longwave --help` tells what there is."),
+        (
+            ("queue", "sow"),
+            "No such command 'sow'. Did you mean 'show'? `longwave queue --help` tells what there is.",
+        ),
         (("version", "--frob"), "No such option: --frob; `longwave version --help` tells what there is."),
         (("fake-telegram", "--port", "x"), "--port = 'x': must be a valid integer"),
     ],
