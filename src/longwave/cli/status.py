@@ -28,7 +28,10 @@ WIDE_FROM = 100
 
 
 def status(
-    watch: Annotated[bool, typer.Option("--watch", help="Show it live, until Ctrl-C.")] = False,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Show it live, until Ctrl-C; in a pipe, again and again."),
+    ] = False,
     everything: Annotated[bool, typer.Option("--all", help="Also queues in which nothing is.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON; with --watch a line at every look.")] = False,
 ) -> None:
@@ -39,7 +42,7 @@ def status(
         elif watch and sys.stdout.isatty():
             _live(everything)
         else:
-            tables.show(_drawn(overview.look(), everything))
+            _lines(watch, everything)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
@@ -49,6 +52,14 @@ def _as_json(watch: bool) -> None:
     while watch:
         time.sleep(REFRESH)
         typer.echo(json.dumps(asdict(overview.look())))
+
+
+def _lines(watch: bool, everything: bool) -> None:
+    tables.show(_drawn(overview.look(), everything))
+    while watch:
+        time.sleep(REFRESH)
+        typer.echo()
+        tables.show(_drawn(overview.look(), everything))
 
 
 def _live(everything: bool) -> None:

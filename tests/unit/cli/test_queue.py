@@ -167,6 +167,23 @@ def test_the_overview_as_json_is_one_document(workers: None) -> None:
     assert set(shown) == {"queues", "workers", "senders", "campaigns", "scaling", "broker_answers"}
 
 
+@pytest.mark.parametrize("words", [["--watch"], ["--watch", "--json"]])
+def test_watching_goes_on_in_a_pipe_too(
+    workers: None, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter([None, None, KeyboardInterrupt()])
+
+    def wait(seconds: float) -> None:
+        if (told := next(looks)) is not None:
+            raise told
+
+    monkeypatch.setattr(status_command.time, "sleep", wait)
+    a_job()
+    result = CliRunner().invoke(_app(), words)
+    assert result.exit_code == 130
+    assert result.output.count("w@host") >= 3
+
+
 def test_a_broker_that_is_away_is_said_and_busy_workers_are_known_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
