@@ -275,7 +275,7 @@ def _lines(document: dict[str, Any]) -> list[tuple[str, str]]:
         rates += f", held {document['held_seconds']:.1f} s"
     lines = [("sender", document["sender"]), ("list", document["list"] or "everybody in the segment")]
     if document["state"] == "scheduled":
-        lines.append(("scheduled", _moment(document["scheduled_at"])))
+        lines.append(("scheduled", moment(document["scheduled_at"])))
     if document["state"] in ("draft", "scheduled"):
         look = f"who it goes to, and for how long: `longwave campaign estimate {document['id']}`"
         return [*lines, ("limit", limit), ("audience", look)]
@@ -283,8 +283,8 @@ def _lines(document: dict[str, Any]) -> list[tuple[str, str]]:
         ("recipients", _recipients(document)),
         ("outcomes", counts),
         ("rate", rates),
-        ("started", _moment(document["started_at"])),
-        ("finished", _moment(document["finished_at"])),
+        ("started", moment(document["started_at"])),
+        ("finished", moment(document["finished_at"])),
     ]
     if document["held_until"]:
         lines.append(
@@ -310,7 +310,3 @@ def _recipients(document: dict[str, Any]) -> str:
         return f"{document['recipients']:,}, {_clearing(pending)}"
     to_come = f", {pending:,} to come" if document["state"] not in ENDED else ""
     return f"{document['recipients']:,}{to_come}"
-
-
-def _moment(text: str | None) -> str:
-    return moment(datetime.fromisoformat(text) if text else None)

@@ -56,9 +56,12 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 def list_(as_json: AsJson = False) -> None:
     """Every queue: what is ready, what runs, how long the oldest waits."""
     paused = pausing.paused()
-    rows = [asdict(status) | {"paused": name in paused} for name, status in stats.queue_status().items()]
+    rows = [
+        asdict(status) | {"is_paused": name in paused, "paused_at": paused.get(name)}
+        for name, status in stats.queue_status().items()
+    ]
     if as_json:
-        typer.echo(json.dumps(rows))
+        typer.echo(json.dumps(rows, default=str))
         return
     table = tables.table(
         "queue",
@@ -74,7 +77,8 @@ def list_(as_json: AsJson = False) -> None:
     for row in rows:
         waited = words.duration(row["oldest_wait"]) if row["ready"] else "–"
         numbers = (str(row[name]) for name in ("priority", "ready", "running", "scheduled", "retrying"))
-        table.add_row(row["queue"], *numbers, waited, "paused" if row["paused"] else "")
+        remark = f"paused since {words.moment(row['paused_at'])}" if row["is_paused"] else ""
+        table.add_row(row["queue"], *numbers, waited, remark)
     tables.show(table)
 
 

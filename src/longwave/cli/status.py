@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from longwave.cli import tables
-from longwave.cli.words import duration
+from longwave.cli.words import duration, moment
 from longwave.jobs import broker
 from longwave.ops import status as overview
 from longwave.ops.status import Overview, QueueLine, WorkerLine
@@ -120,7 +120,7 @@ def _clears(line: QueueLine) -> str:
 
 def _remark(line: QueueLine) -> Text:
     if line.is_paused:
-        return Text("paused", style="yellow")
+        return Text(f"paused since {moment(line.paused_at)}", style="yellow")
     return Text("nobody listens", style="red") if line.ready and line.workers == 0 else Text()
 
 

@@ -12,6 +12,9 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def moment(at: datetime | None) -> str:
-    """A point in time as people read it: `2027-01-31 06:00:00 UTC`."""
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if at is not None else "–"
+def moment(at: datetime | str | None) -> str:
+    """A point in time, or its ISO 8601, as people read it: `2027-01-31 06:00:00 UTC`."""
+    if at is None:
+        return "–"
+    known = datetime.fromisoformat(at) if isinstance(at, str) else at
+    return f"{known.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -1,5 +1,7 @@
 """Queues that stand still: nothing of them is begun, what runs goes on, and submitting works as always."""
 
+from datetime import datetime
+
 from longwave.core.errors import InvalidInput, Problem
 from longwave.jobs import doorbells, queues, ring
 from longwave.jobs.models import PausedQueue
@@ -20,9 +22,9 @@ def resume(queue: str) -> int | None:
     return _ring(queue) if deleted else None
 
 
-def paused() -> set[str]:
-    """The queues that stand still."""
-    return set(PausedQueue.objects.values_list("queue", flat=True))
+def paused() -> dict[str, datetime]:
+    """The queues that stand still, and since when."""
+    return dict(PausedQueue.objects.values_list("queue", "paused_at"))
 
 
 def _ring(queue: str) -> int:

@@ -3,7 +3,7 @@
 import json
 import socket
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -48,8 +48,11 @@ def test_the_list_shows_what_waits_and_what_is_paused() -> None:
     assert run("pause", "default") == "default was paused already.\n"
     line = next(line for line in run("list").splitlines() if line.split()[0] == "default")
     assert line.split()[:4] == ["default", "0", "1", "0"]
-    assert line.split()[-1] == "paused"
+    since = PausedQueue.objects.get().paused_at
+    assert line.endswith(f"paused since {since:%Y-%m-%d %H:%M:%S} UTC")
     shown = {row["queue"]: row for row in json.loads(run("list", "--json"))}
+    assert datetime.fromisoformat(shown["default"].pop("paused_at")) == since
+    assert shown["email"]["paused_at"] is None
     assert shown["default"] | {"oldest_wait": 0} == {
         "queue": "default",
         "priority": 0,
@@ -58,7 +61,7 @@ def test_the_list_shows_what_waits_and_what_is_paused() -> None:
         "scheduled": 0,
         "retrying": 0,
         "oldest_wait": 0,
-        "paused": True,
+        "is_paused": True,
     }
 
 
@@ -106,7 +109,7 @@ def test_what_looks_like_markup_or_is_long_is_shown_as_it_is(
 
 def test_why_is_part_of_what_is_shown(workers: None) -> None:
     PausedQueue.objects.create(queue="default")
-    assert "Queue default is paused; `longwave queue resume default`" in run("show", str(a_job().pk))
+    assert "`longwave queue resume default`" in run("show", str(a_job().pk))
 
 
 @pytest.mark.parametrize(
@@ -160,6 +163,14 @@ def test_a_narrow_terminal_sees_which_queue_it_is(
     assert "workflow-processing" in said
     assert all(word in said for word in words)
     assert "…" not in said
+
+
+def test_the_overview_says_since_when_a_queue_is_paused(workers: None) -> None:
+    run("pause", "default")
+    since = PausedQueue.objects.get().paused_at
+    assert f"paused since {since:%Y-%m-%d %H:%M:%S} UTC" in CliRunner().invoke(_app(), []).output
+    shown = json.loads(CliRunner().invoke(_app(), ["--json"]).output)["queues"]
+    assert [line["paused_at"] for line in shown if line["is_paused"]] == [since.isoformat(timespec="seconds")]
 
 
 def test_the_overview_as_json_is_one_document(workers: None) -> None:
