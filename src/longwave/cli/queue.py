@@ -61,7 +61,7 @@ def list_(as_json: AsJson = False) -> None:
         for name, status in stats.queue_status().items()
     ]
     if as_json:
-        typer.echo(json.dumps(rows, default=str))
+        typer.echo(json.dumps(rows, default=words.for_scripts))
         return
     table = tables.table(
         "queue",
@@ -126,7 +126,9 @@ def failed_(
     wanted = _wanted(queue=queue, name=name, since=since, grep=grep)
     rows, total = failed.find(wanted, limit), failed.count(wanted)
     if as_json:
-        typer.echo(json.dumps({"total": total, "jobs": [_fields(row) for row in rows]}, default=str))
+        typer.echo(
+            json.dumps({"total": total, "jobs": [_fields(row) for row in rows]}, default=words.for_scripts)
+        )
         return
     if not rows:
         typer.echo("No failed jobs." if wanted == Wanted() else "No failed jobs like that.")
@@ -153,7 +155,7 @@ def show(job_id: Annotated[int, typer.Argument(help="The job's id.")], as_json: 
     if as_json:
         life = [asdict(moment) for moment in moments]
         values = _fields(row) | {"traceback": row.traceback, "timeline": life, "why": why}
-        typer.echo(json.dumps(values, default=str))
+        typer.echo(json.dumps(values, default=words.for_scripts))
         return
     known = ((name, value) for name, value in _fields(row).items() if value not in (None, "", 0, {}))
     tables.show(tables.facts((name.replace("_", " "), _readable(value)) for name, value in known))

@@ -26,7 +26,7 @@ def list_(as_json: AsJson = False) -> None:
     rooms.load()
     lines = schedules.all_lines()
     if as_json:
-        typer.echo(json.dumps([asdict(line) for line in lines], default=str))
+        typer.echo(json.dumps([asdict(line) for line in lines], default=words.for_scripts))
         return
     own = [line for line in lines if line.kind == "schedule"]
     tables.show(_schedules(own) if own else "No schedules. `longwave schedule add` makes one.")
@@ -139,4 +139,4 @@ def _result(line: Line) -> str:
 
 
 def _answer(fields: dict[str, Any], as_json: bool, text: str) -> None:
-    typer.echo(json.dumps(fields, default=str) if as_json else text)
+    typer.echo(json.dumps(fields, default=words.for_scripts) if as_json else text)

@@ -1,4 +1,4 @@
-"""Numbers and times as people read them."""
+"""Numbers and times as people read them, and as scripts do."""
 
 from datetime import UTC, datetime
 
@@ -18,3 +18,8 @@ def moment(at: datetime | str | None) -> str:
         return "–"
     known = datetime.fromisoformat(at) if isinstance(at, str) else at
     return f"{known.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def for_scripts(value: object) -> str:
+    """What JSON has no kind of, for `json.dumps`: a point in time as ISO 8601, as everywhere."""
+    return value.isoformat(timespec="milliseconds") if isinstance(value, datetime) else str(value)

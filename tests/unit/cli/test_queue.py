@@ -3,7 +3,7 @@
 import json
 import socket
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -51,7 +51,7 @@ def test_the_list_shows_what_waits_and_what_is_paused() -> None:
     since = PausedQueue.objects.get().paused_at
     assert line.endswith(f"paused since {since:%Y-%m-%d %H:%M:%S} UTC")
     shown = {row["queue"]: row for row in json.loads(run("list", "--json"))}
-    assert datetime.fromisoformat(shown["default"].pop("paused_at")) == since
+    assert shown["default"].pop("paused_at") == since.isoformat(timespec="milliseconds")
     assert shown["email"]["paused_at"] is None
     assert shown["default"] | {"oldest_wait": 0} == {
         "queue": "default",
@@ -81,7 +81,10 @@ def test_a_failed_job_is_listed_shown_and_forgotten(workers: None) -> None:
     shown = run("show", str(row.pk))
     assert "[red]Boom" in shown
     assert "Traceback…" in shown
-    assert json.loads(run("show", str(row.pk), "--json"))["why"] == []
+    told = json.loads(run("show", str(row.pk), "--json"))
+    assert told["why"] == []
+    row.refresh_from_db()
+    assert told["finished_at"] == row.finished_at.isoformat(timespec="milliseconds")
     assert run("forget", str(row.pk), "--yes") == "Deleted 1 job.\n"
     assert run("failed") == "No failed jobs.\n"
 

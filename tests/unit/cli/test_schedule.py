@@ -44,7 +44,7 @@ def test_a_schedule_is_added_listed_and_removed() -> None:
     line = next(line for line in run("list").splitlines() if line.startswith("nightly"))
     assert "0 3 * * * (Asia/Tokyo)" in line
     shown = {one["name"]: one for one in json.loads(run("list", "--json"))}
-    assert shown["nightly"]["next_at"].endswith("18:00:00+00:00")
+    assert shown["nightly"]["next_at"].endswith("T18:00:00.000+00:00")
     assert (shown["nightly"]["declared_in"], shown["nightly"]["kind"]) == ("database", "schedule")
     assert run("remove", "nightly") == "nightly is removed.\n"
     assert "No schedules." in run("list")
