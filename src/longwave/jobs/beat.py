@@ -47,7 +47,7 @@ class _Beat:
         self._runs: dict[str, Run] = {}
         self._write_at = float("-inf")
         self._held_until = float("-inf")
-        self._is_leading = False
+        self._is_leading: bool | None = None
         self._is_database_away = False
 
     def turn(self) -> float:
@@ -81,13 +81,16 @@ class _Beat:
         asked = self._clock()
         try:
             leads = beat_lease.hold(self._owner, LEASE)
+            led_by = None if leads else beat_lease.holder(LEASE)
             set_clock.watch.mend()  # also one that waits: it may have to take over from a lease that a clock ended
         except Exception as error:
             self._database_failed(error)
             return False
         self._database_answered()
-        if leads != self._is_leading:
-            log.info("beat_leads" if leads else "beat_waits")
+        if leads and not self._is_leading:
+            log.info("beat_leads")
+        elif not leads and self._is_leading is not False:
+            log.info("beat_waits", led_by=led_by)
         self._is_leading = leads
         self._held_until = asked + LEASE if leads else float("-inf")
         return leads

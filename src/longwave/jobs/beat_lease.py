@@ -30,6 +30,11 @@ def is_held(seconds: float) -> bool:
     return BeatLease.objects.filter(_is_held(seconds)).exists()
 
 
+def holder(seconds: float) -> str | None:
+    """The beat that `is_held` is about, as host:pid and more; None while there is none."""
+    return BeatLease.objects.filter(_is_held(seconds)).values_list("owner", flat=True).first()
+
+
 def release(owner: str) -> None:
     """Let another beat take over at once."""
     BeatLease.objects.filter(pk=1, owner=owner).delete()

@@ -118,8 +118,11 @@ def test_only_one_of_two_beats_works_and_the_other_takes_over(sqlite: str) -> No
     one, _ = make()
     other, _ = make()
     one.turn()
-    other.turn()
+    with structlog.testing.capture_logs() as logs:
+        other.turn()
+        other.turn()
     assert len(done) == 1
+    assert [(line["event"], line["led_by"]) for line in logs] == [("beat_waits", one._owner)]
     one.leave()
     other.turn()
     assert len(done) == 2
