@@ -16,6 +16,7 @@ from django.db import Error, connection
 from longwave import database
 from longwave.config import Config, broker_socket
 from longwave.core.errors import LongwaveError
+from longwave.jobs import beat, beat_lease
 from longwave.logs import scrub
 from longwave.ops import broker, lock, schema
 
@@ -55,6 +56,7 @@ def examine(current: Config, *, up_lock: Path) -> list[Finding]:
         ("secret key", _secret_key),
         ("database", _database),
         ("broker", lambda current: _broker(current, pid)),
+        ("beat", lambda current: _beat(current, pid)),
         ("workers", lambda current: _workers(current, pid)),
         ("senders", _senders),
     )
@@ -189,6 +191,19 @@ def _broker(current: Config, pid: int | None) -> Iterator[Finding]:
         yield Finding("broker", "fail", f"{where}: {error}", remedy)
 
 
+def _beat(current: Config, pid: int | None) -> Iterator[Finding]:
+    if (current.is_embedded and pid is None) or not _has_tables():
+        return  # another finding says it already
+    if owner := beat_lease.holder(beat.LEASE):
+        host, of = owner.split(":")[:2]
+        yield Finding("beat", "ok", f"runs on {host} (pid {of})")
+    else:
+        remedy = (
+            "start `longwave beat`: until then no retry and no schedule begins, and nothing is brought back"
+        )
+        yield Finding("beat", "warn", f"none has shown itself for {beat.LEASE:g} s", remedy)
+
+
 def _workers(current: Config, pid: int | None) -> Iterator[Finding]:
     if current.is_embedded and pid is None:
         return  # the broker's finding says it already
@@ -226,15 +241,20 @@ def _regions(served: set[str]) -> Iterator[Finding]:
 
 
 def _known_senders() -> list[Any] | None:
-    """Every sender by name; None where the database cannot say: then `database` or `migrations` said so."""
-    try:
-        if connection.connection is None or schema.pending():
-            return None
-    except ImproperlyConfigured:
+    """Every sender by name; None where the database cannot say."""
+    if not _has_tables():
         return None
     from longwave.senders import senders
 
     return list(senders.all_senders())
+
+
+def _has_tables() -> bool:
+    """Whether the database can be asked. If not, `database` or `migrations` said so."""
+    try:
+        return connection.connection is not None and not schema.pending()
+    except ImproperlyConfigured:
+        return False
 
 
 def _senders(current: Config) -> Iterator[Finding]:

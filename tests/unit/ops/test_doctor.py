@@ -9,6 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from longwave import database as databases_
 from longwave.config import Config
+from longwave.jobs import beat_lease
 from longwave.ops import doctor, lock
 from longwave.ops.doctor import Finding
 from longwave.senders import senders
@@ -111,6 +112,14 @@ def test_an_embedded_broker_without_up_is_a_warning_and_with_it_a_failure(curren
     assert examine(current)["broker"].verdict == "warn"
     with lock.held(current.home / "run" / "up.lock"):
         assert examine(current)["broker"].verdict == "fail"
+
+
+def test_a_beat_that_is_missing_is_a_warning_and_one_that_runs_is_named(current: Config) -> None:
+    assert "beat" not in examine(current), "embedded, and `up` does not run: `broker` says it"
+    elsewhere = replace(current, broker_url="redis://127.0.0.1:1/0")
+    assert examine(elsewhere)["beat"].verdict == "warn"
+    beat_lease.hold("host:7:abcd", 5.0)
+    assert examine(elsewhere)["beat"].found == "runs on host (pid 7)"
 
 
 def test_no_sender_is_a_warning(current: Config) -> None:
