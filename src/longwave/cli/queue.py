@@ -113,6 +113,27 @@ def purge(queue: Queue, yes: Yes = False, as_json: AsJson = False) -> None:
     _answer({"queue": queue, "cancelled": dropped}, as_json, f"Cancelled {_jobs(dropped)} of {queue}.")
 
 
+@app.command()
+def cancel(
+    job_ids: Annotated[list[int], typer.Argument(help="The jobs' ids.")],
+    reason: Annotated[str, typer.Option(help="Kept with the job.")] = "cancelled by hand",
+    as_json: AsJson = False,
+) -> None:
+    """Cancel jobs: one that waits at once, one that runs at its next checkpoint, or when it fails."""
+    wanted = list(dict.fromkeys(job_ids))
+    for job_id in wanted:
+        _look(job_id)
+    ended = {job_id: _look(job_id).status for job_id in wanted if not cancelling.cancel(job_id, reason)}
+    asked = [job_id for job_id in wanted if job_id not in ended]
+    running = [job_id for job_id in asked if _look(job_id).status == Status.RUNNING]
+    cancelled = [job_id for job_id in asked if job_id not in running]
+    lines = [f"Cancelled {_jobs(len(cancelled))}."] if cancelled else []
+    lines += [f"Job {job_id} runs: it ends at its next checkpoint, or progress." for job_id in running]
+    lines += [f"Not job {job_id}: it is {status}." for job_id, status in ended.items()]
+    _answer({"cancelled": cancelled, "running": running, "ended": ended}, as_json, "\n".join(lines))
+    raise typer.Exit(1 if ended else 0)
+
+
 @app.command("failed")
 def failed_(
     queue: OfQueue = "",
@@ -145,9 +166,7 @@ def failed_(
 @app.command()
 def show(job_id: Annotated[int, typer.Argument(help="The job's id.")], as_json: AsJson = False) -> None:
     """One job: its arguments, its life so far, its error; and why it does not run, if it does not."""
-    row = ledger.look(job_id)
-    if row is None:
-        raise NotFound(f"There is no job {job_id}; those that ended are forgotten after a while.")
+    row = _look(job_id)
     rooms.load()
     moments = timeline.timeline_of(job_id)
     with progress.spinner("Asking the workers…"):
@@ -308,6 +327,13 @@ def _ask(yes: bool, question: str) -> None:
 
 
 # --- what is shown ----------------------------------------------------------------------------------------------------
+
+
+def _look(job_id: int) -> Job:
+    row = ledger.look(job_id)
+    if row is None:
+        raise NotFound(f"There is no job {job_id}; those that ended are forgotten after a while.")
+    return row
 
 
 def _waiting(queue: str) -> int:

@@ -74,6 +74,31 @@ def test_purging_asks_and_what_was_purged_is_cancelled_not_lost() -> None:
     assert (row.status, row.cancel_reason) == (Status.CANCELLED, "purged by hand")
 
 
+def test_jobs_are_cancelled_by_id_and_what_became_of_each_is_said() -> None:
+    waiting, ended = a_job(), a_job(status=Status.SUCCESS)
+    running = a_job(
+        status=Status.RUNNING, owner="host:7:8:x", lease_until=timezone.now() + timedelta(minutes=1)
+    )
+    with pytest.raises(NotFound, match="no job 999"):
+        run("cancel", str(waiting.pk), "999")
+    told = CliRunner().invoke(
+        queue_commands.app, ["cancel", *(str(row.pk) for row in (waiting, waiting, running, ended))]
+    )
+    assert told.exit_code == 1
+    assert told.output.splitlines() == [
+        "Cancelled 1 job.",
+        f"Job {running.pk} runs: it ends at its next checkpoint, or progress.",
+        f"Not job {ended.pk}: it is success.",
+    ]
+    kept = [Job.objects.get(pk=row.pk) for row in (waiting, running)]
+    assert [(row.status, row.cancel_reason) for row in kept] == [
+        (Status.CANCELLED, "cancelled by hand"),
+        (Status.RUNNING, "cancelled by hand"),
+    ]
+    again = json.loads(run("cancel", str(running.pk), "--reason", "too slow", "--json"))
+    assert again == {"cancelled": [], "running": [running.pk], "ended": {}}
+
+
 def test_a_failed_job_is_listed_shown_and_forgotten(workers: None) -> None:
     row = a_job(status=Status.FAILURE, error="[red]Boom: no luck", traceback="Traceback…", finished_at=Now())
     assert "[red]Boom: no luck" in run("failed")
