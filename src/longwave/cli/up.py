@@ -92,29 +92,26 @@ def lock_file(current: Config) -> Path:
     return current.home / "run" / "up.lock"
 
 
-def check_port(current: Config) -> None:
-    """Raise InvalidInput when the web process could not listen."""
+def check_port(current: Config, *, instead: str = "") -> None:
+    """Raise InvalidInput when the web process could not listen. instead: what else there is to do then."""
     family = socket.AF_INET6 if ":" in current.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((current.host, current.port))
         except OSError as error:
-            raise InvalidInput(_port_problem(current, error)) from error
+            raise InvalidInput(_port_problem(current, error, instead)) from error
 
 
-def _port_problem(current: Config, error: OSError) -> Problem:
+def _port_problem(current: Config, error: OSError, instead: str) -> Problem:
     if isinstance(error, socket.gaierror) or error.strerror == "Cannot assign requested address":
         return Problem(
             "LONGWAVE_HOST", current.host, "is not an address of this machine; use 127.0.0.1 or 0.0.0.0"
         )
     if isinstance(error, PermissionError):
         return Problem("LONGWAVE_PORT", current.port, "needs privileges; choose one above 1023")
-    return Problem(
-        "LONGWAVE_PORT",
-        current.port,
-        "is taken by another program; set LONGWAVE_PORT to a free one, or use --no-web",
-    )
+    remedy = f"is taken by another program; set LONGWAVE_PORT to a free one{instead}"
+    return Problem("LONGWAVE_PORT", current.port, remedy)
 
 
 def _children(current: Config, *, senders: int, workers: int, web: bool) -> Iterator[Child]:
@@ -128,7 +125,7 @@ def _children(current: Config, *, senders: int, workers: int, web: bool) -> Iter
             is_ready=partial(broker.ping, path),
         )
     if web:  # early: a taken port should be the first thing that is said
-        yield Child("web", command("web"), before=partial(check_port, current))
+        yield Child("web", command("web"), before=partial(check_port, current, instead=", or use --no-web"))
     yield Child("beat", command("beat", *COUNTED))
     for number in range(1, senders + 1):
         yield _worker(f"send-{number}", SENDING, "threads", LANES_AT_ONCE, "--all-regions")
