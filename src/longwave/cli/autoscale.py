@@ -15,7 +15,7 @@ import structlog
 import typer
 
 from longwave import config, logs
-from longwave.cli import tables
+from longwave.cli import tables, words
 from longwave.cli.children import COUNTED, command, modules_check, return_work
 from longwave.cli.worker import AllRegions, Regions, regional_queues
 from longwave.config import Config
@@ -234,7 +234,9 @@ def _show_history(changes: Sequence[Change], as_json: bool) -> None:
         return
     table = tables.table("When", "Group", ">before", ">desired", "because")
     for change in changes:
-        table.add_row(change.at, change.group, str(change.before), str(change.desired), change.reason)
+        table.add_row(
+            words.moment(change.at), change.group, str(change.before), str(change.desired), change.reason
+        )
     tables.show(table if changes else "Nothing has changed yet.")
 
 

@@ -350,6 +350,8 @@ def _fields(row: Job) -> dict[str, Any]:
         "status": str(row.status),
         "args": row.args,
         "attempt": row.attempt,
+        "failures": row.failures,
+        "crashes": row.crashes,
         "created_at": row.created_at,
         "run_at": row.run_at,
         "started_at": row.started_at,

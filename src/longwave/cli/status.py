@@ -187,7 +187,7 @@ def _campaigns(seen: Overview) -> RenderableType:
 def _scaling(seen: Overview) -> RenderableType:
     table = tables.table("Group", ">desired", ">min", ">max", "because")
     for group in seen.scaling:
-        stale = Text(f"nobody has looked since {group.at}: `longwave autoscale` does", style="yellow")
+        stale = Text(f"nobody has looked since {moment(group.at)}: `longwave autoscale` does", style="yellow")
         why = stale if group.is_stale else Text(group.reason)
         table.add_row(group.group, str(group.desired), str(group.min), str(group.max), why)
     return table

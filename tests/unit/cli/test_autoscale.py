@@ -102,7 +102,8 @@ def test_the_latest_changes_are_shown_with_their_reasons(sqlite: str) -> None:
     told = json.loads(CliRunner().invoke(_app, ["--group", "files", "--history", "--json"]).stdout)
     assert [(one["before"], one["desired"]) for one in told[:2]] == [(29, 30), (28, 29)]
     assert len(told) == 20
-    assert "calm" in CliRunner().invoke(_app, ["--history"]).stdout
+    (line,) = [line for line in CliRunner().invoke(_app, ["--history"]).stdout.splitlines() if "calm" in line]
+    assert line.split()[2:6] == ["UTC", "bots", "2", "1"]
 
 
 # --- its workers ------------------------------------------------------------------------------------------------------

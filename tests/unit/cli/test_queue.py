@@ -20,6 +20,7 @@ from longwave.jobs import broker, presence, timeline
 from longwave.jobs.models import Job, PausedQueue, Status
 from longwave.jobs.spans import Span
 from longwave.ops import status as overview
+from longwave.ops.models import Scaling
 
 pytestmark = pytest.mark.usefixtures("sqlite")
 
@@ -135,6 +136,14 @@ def test_what_looks_like_markup_or_is_long_is_shown_as_it_is(
     assert "Traceback…" in shown
 
 
+def test_a_job_under_which_workers_died_says_how_often(workers: None) -> None:
+    row = a_job(crashes=2, failures=0)
+    (line,) = [line for line in run("show", str(row.pk)).splitlines() if line.startswith("crashes")]
+    assert line.split() == ["crashes", "2"]
+    told = json.loads(run("show", str(row.pk), "--json"))
+    assert (told["crashes"], told["failures"]) == (2, 0)
+
+
 def test_why_is_part_of_what_is_shown(workers: None) -> None:
     PausedQueue.objects.create(queue="default")
     assert "`longwave queue resume default`" in run("show", str(a_job().pk))
@@ -199,6 +208,12 @@ def test_the_overview_says_since_when_a_queue_is_paused(workers: None) -> None:
     assert f"paused since {since:%Y-%m-%d %H:%M:%S} UTC" in CliRunner().invoke(_app(), []).output
     shown = json.loads(CliRunner().invoke(_app(), ["--json"]).output)["queues"]
     assert [line["paused_at"] for line in shown if line["is_paused"]] == [since.isoformat(timespec="seconds")]
+
+
+def test_the_overview_says_since_when_nobody_has_looked_at_a_group(workers: None) -> None:
+    at = timezone.now() - timedelta(minutes=5)
+    Scaling.objects.create(group="files", at=at, desired=1, minimum=1, maximum=4)
+    assert f"nobody has looked since {at:%Y-%m-%d %H:%M:%S} UTC" in CliRunner().invoke(_app(), []).output
 
 
 def test_the_overview_as_json_is_one_document(workers: None) -> None:
