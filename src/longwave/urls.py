@@ -1,6 +1,6 @@
 """Pages of the web process."""
 
-from django.db import connection
+from django.db import DatabaseError, InterfaceError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 
@@ -9,9 +9,12 @@ from longwave.ops.scaling import page as scaling
 
 
 def health(request: HttpRequest) -> HttpResponse:
-    """200 while the database answers: what a load balancer asks."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
+    """200 while the database answers, otherwise 503: what a load balancer asks."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except (DatabaseError, InterfaceError):
+        return JsonResponse({"status": "down", "error": "The database does not answer."}, status=503)
     return JsonResponse({"status": "ok", "database": connection.vendor})
 
 
