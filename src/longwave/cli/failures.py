@@ -17,6 +17,9 @@ BAD_INPUT = 2
 
 _DATABASE_REMEDIES = (
     # (words of the database, what it means, what to do). The first match counts.
+    (("not currently accepting", "starting up", "shutting down", "too many clients", "too many connections",
+      "connection slots"),
+     "the database takes no connection now", "try again in a moment"),
     (('fatal: database "', "unknown database"),
      "the server has no such database", "create it, or correct LONGWAVE_DATABASE_URL"),
     (("password authentication", "access denied", 'fatal: role "'),
