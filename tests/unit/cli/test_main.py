@@ -199,6 +199,20 @@ def test_ctrl_c_is_exit_code_130(raises: Raise) -> None:
     assert exit_code("version") == 130
 
 
+def test_ctrl_c_while_the_command_line_loads_is_no_traceback() -> None:
+    interrupted = """
+import runpy, sys
+class CtrlC:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, CtrlC())
+runpy.run_module("longwave", run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", interrupted], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
