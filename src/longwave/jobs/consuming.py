@@ -1,21 +1,43 @@
-"""How a worker's consumer bears a broker that is away: it is back within seconds, and says both once."""
+"""How a worker's consumer bears a broker that is away, and jobs that it does not know: without many words."""
 
 import logging
 import time
 from functools import partial
 from typing import Any
 
+import structlog
 from celery.worker import consumer as celery_consumer
 from celery.worker.consumer.consumer import CONNECTION_ERROR, CONNECTION_RETRY
+from celery.worker.consumer.consumer import logger as celery_log
 
 from longwave.jobs import task_events
+
+log = structlog.get_logger("longwave.jobs")
 
 PAUSES = {"interval_start": 1, "interval_step": 1, "interval_max": 5}
 """Seconds between tries: the first, how much longer each is, and the longest. Celery would go up to half a minute."""
 
+REMIND_AFTER = 60.0
+"""Seconds after which a job that is not known here is named again: its message comes back every few seconds."""
+
+THEN = "it stays queued until a worker hears of it whose LONGWAVE_MODULES has its code"
+
 
 class Consumer(celery_consumer.Consumer):  # type: ignore[misc]
-    """Celery's, less patient with a broker that may be back."""
+    """Celery's, less patient with a broker that may be back, and calm about jobs of other workers."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._told: dict[str, float] = {}
+
+    def on_unknown_task(self, _: Any, message: Any, error: KeyError) -> None:
+        """Drop the message of a job that no code here declares. The job is rung for again, for whoever does."""
+        name = str(error.args[0])
+        if self._told.get(name, float("-inf")) + REMIND_AFTER <= time.monotonic():
+            self._told[name] = time.monotonic()
+            queue, about = message.delivery_info.get("routing_key"), message.headers.get("argsrepr")
+            log.error("job_not_declared", job_name=name, queue=queue, about=about, then=THEN)
+        message.reject_log_error(celery_log, self.connection_errors)
 
     def ensure_connected(self, conn: Any) -> Any:
         """Connect, however long it takes."""

@@ -1,4 +1,4 @@
-"""What Celery says of an outage comes out as two lines, however often it tries."""
+"""What Celery says of an outage comes out as two lines, however often it tries; of a job not known here, as one."""
 
 import io
 import json
@@ -68,6 +68,30 @@ class Silent(consuming.Consumer):
 
     def __init__(self) -> None:
         self.app = app
+
+
+class Unknowing(consuming.Consumer):
+    """A consumer that is nothing but what it does with a message that it has no code for."""
+
+    connection_errors = ()
+
+    def __init__(self) -> None:
+        self._told = {}
+
+
+def test_a_job_that_no_code_here_declares_is_named_once_and_is_no_traceback(stream: io.StringIO) -> None:
+    worker = Unknowing()
+    with app.connection_for_write("memory://") as connection:
+        queue = connection.SimpleQueue("import")
+        for _ in range(3):
+            queue.put({}, headers={"task": "no.such", "argsrepr": "[[[39, 1]]]"})
+            message = queue.get(block=False)
+            worker.on_unknown_task(None, message, KeyError("no.such"))
+            assert message.acknowledged
+        queue.close()
+    (line,) = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert (line["event"], line["level"], line["job_name"]) == ("job_not_declared", "error", "no.such")
+    assert (line["queue"], line["about"]) == ("import", "[[[39, 1]]]")
 
 
 @pytest.mark.parametrize("level", ["INFO", "WARNING", "ERROR"])
