@@ -167,10 +167,11 @@ def failed_(
 def show(job_id: Annotated[int, typer.Argument(help="The job's id.")], as_json: AsJson = False) -> None:
     """One job: its arguments, its life so far, its error; and why it does not run, if it does not."""
     row = _look(job_id)
-    rooms.load()
+    broken = _load()
     moments = timeline.timeline_of(job_id)
     with progress.spinner("Asking the workers…"):
         why = explaining.why(row, presence.listeners() if row.status == Status.QUEUED else {row.queue: ["-"]})
+    why = [*broken, *why] if why else why
     if as_json:
         life = [asdict(moment) for moment in moments]
         values = _fields(row) | {"traceback": row.traceback, "timeline": life, "why": why}
@@ -327,6 +328,15 @@ def _ask(yes: bool, question: str) -> None:
 
 
 # --- what is shown ----------------------------------------------------------------------------------------------------
+
+
+def _load() -> list[str]:
+    """Import what declares jobs; what is wrong with that, which must keep nobody from looking at one."""
+    try:
+        rooms.load()
+    except InvalidInput as error:
+        return [f"{error}."]
+    return []
 
 
 def _look(job_id: int) -> Job:

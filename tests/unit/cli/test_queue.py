@@ -136,6 +136,18 @@ def test_what_looks_like_markup_or_is_long_is_shown_as_it_is(
     assert "Traceback…" in shown
 
 
+def test_a_job_can_be_looked_at_where_a_module_of_jobs_is_broken(
+    workers: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = replace(config.current(), modules=("no_such_module",))
+    monkeypatch.setattr(config, "current", lambda: here)
+    shown = run("show", str(a_job().pk))
+    assert "LONGWAVE_MODULES = 'no_such_module': there is no such module" in shown
+    assert "No code here declares a.b" in shown
+    done = a_job(status=Status.SUCCESS, finished_at=Now())
+    assert "LONGWAVE_MODULES" not in run("show", str(done.pk))
+
+
 def test_a_job_under_which_workers_died_says_how_often(workers: None) -> None:
     row = a_job(crashes=2, failures=0)
     (line,) = [line for line in run("show", str(row.pk)).splitlines() if line.startswith("crashes")]
