@@ -1,6 +1,7 @@
 """Who is there to work: the workers that answer over the broker, or else those whose jobs are running."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,8 +43,17 @@ def workers() -> dict[str, Answer] | None:
     except Exception as error:  # whatever this broker's driver raises
         log.debug("workers_not_asked", why=str(error))
         return None
-    told = {name: values for answer in answers or () for name, values in answer.items()}
-    return {name: _answer(name, values) for name, values in sorted(told.items()) if "pid" in values}
+    return {answer.name: answer for answer in _by_name(answers or ())}
+
+
+def _by_name(answers: Sequence[Mapping[str, Mapping[str, Any]]]) -> list[Answer]:
+    """In the order of their names. Where several have the same, against the rules, each has its pid in it too."""
+    told = [(name, values) for answer in answers for name, values in answer.items() if "pid" in values]
+    count = Counter(name for name, _ in told)
+    found = [
+        _answer(name if count[name] == 1 else f"{name}:{values['pid']}", values) for name, values in told
+    ]
+    return sorted(found, key=lambda answer: answer.name)
 
 
 def _answer(name: str, told: Mapping[str, Any]) -> Answer:
