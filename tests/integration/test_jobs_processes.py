@@ -97,4 +97,5 @@ def test_a_worker_says_who_it_is(house: House) -> None:
     assert (answer["name"], answer["pid"], answer["queues"]) == (name, worker.pid, ["default", "email"])
     assert answer["concurrency"] == 2
     assert answer["memory_mb"] > 10
+    assert "campaigns.lane" in answer["declares"]
     assert listeners == {"default": [name], "email": [name]}

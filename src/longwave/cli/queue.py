@@ -170,7 +170,7 @@ def show(job_id: Annotated[int, typer.Argument(help="The job's id.")], as_json: 
     broken = _load()
     moments = timeline.timeline_of(job_id)
     with progress.spinner("Asking the workers…"):
-        why = explaining.why(row, presence.listeners() if row.status == Status.QUEUED else {row.queue: ["-"]})
+        why = _why(row)
     why = [*broken, *why] if why else why
     if as_json:
         life = [asdict(moment) for moment in moments]
@@ -328,6 +328,15 @@ def _ask(yes: bool, question: str) -> None:
 
 
 # --- what is shown ----------------------------------------------------------------------------------------------------
+
+
+def _why(row: Job) -> list[str]:
+    """Why it does not run. The workers are asked only where it is they who are waited for."""
+    if row.status != Status.QUEUED:
+        return explaining.why(row, {row.queue: ["-"]})
+    answers = presence.workers()
+    lacking = [name for name, answer in (answers or {}).items() if answer.lacks(row.name)]
+    return explaining.why(row, None if answers is None else presence.by_queue(answers), lacking)
 
 
 def _load() -> list[str]:

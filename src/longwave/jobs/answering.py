@@ -7,10 +7,12 @@ from typing import Any
 import psutil
 from celery.worker.control import inspect_command
 
+from longwave.jobs import declare
+
 
 @inspect_command(name="longwave_worker")  # type: ignore[untyped-decorator]
 def describe(state: Any, **_: Any) -> dict[str, Any]:
-    """Its process, its queues and what it needs, all children included."""
+    """Its process, its queues, the jobs that it has code for, and what it needs, all children included."""
     controller = state.consumer.controller
     consumer = state.consumer.task_consumer  # None while the broker is away
     return {
@@ -19,6 +21,7 @@ def describe(state: Any, **_: Any) -> dict[str, Any]:
         "queues": sorted(queue.name for queue in consumer.queues) if consumer else [],
         "concurrency": controller.max_concurrency or controller.concurrency,
         "memory_mb": _memory_mb(),
+        "declares": sorted(job.name for job in declare.declared()),
     }
 
 

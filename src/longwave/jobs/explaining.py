@@ -1,6 +1,6 @@
 """Why a job does not run, in words: each sentence names one thing, and what can be done about it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from longwave import database
@@ -11,10 +11,10 @@ Listeners = Mapping[str, Sequence[str]]
 """Queue → the workers that listen to it."""
 
 
-def why(row: Job, listeners: Listeners | None) -> list[str]:
+def why(row: Job, listeners: Listeners | None, lacking: Collection[str] = ()) -> list[str]:
     """What keeps the job from running, the most decisive first; empty when it runs or has ended.
 
-    listeners: None when the workers could not be asked.
+    listeners: None when the workers could not be asked. lacking: those of them that have no code for the job.
     """
     now = database.now()
     if row.status in FINISHED:
@@ -23,10 +23,10 @@ def why(row: Job, listeners: Listeners | None) -> list[str]:
         return list(_stalled(row, now))
     found = [
         *_not_yet(row, now),
-        *_nobody(row, listeners),
+        *_nobody(row, listeners, lacking),
         *(_in_line(row) if row.status == Status.QUEUED else ()),
     ]
-    return found or list(_next(row, listeners or {}))
+    return found or list(_next(row, listeners or {}, lacking))
 
 
 def _stalled(row: Job, now: datetime) -> Iterator[str]:
@@ -54,13 +54,19 @@ def _not_yet(row: Job, now: datetime) -> Iterator[str]:
         )
 
 
-def _nobody(row: Job, listeners: Listeners | None) -> Iterator[str]:
+def _nobody(row: Job, listeners: Listeners | None, lacking: Collection[str]) -> Iterator[str]:
     if declare.get(row.name) is None:
         yield f"No code here declares {row.name}: it was renamed or removed, or LONGWAVE_MODULES lacks its module."
     if listeners is None:
         yield f"The broker is away, so no worker hears of it: {broker.how_to_start()}. It is rung for then."
     elif not listeners.get(row.queue):
         yield f"No worker that answered listens to queue {row.queue}; start one: `longwave worker -Q {row.queue}`."
+    elif set(listeners[row.queue]) <= set(lacking):
+        names = ", ".join(listeners[row.queue])
+        yield (
+            f"No worker that listens to queue {row.queue} ({names}) has code for {row.name}: "
+            "they run another version, or their LONGWAVE_MODULES lacks its module."
+        )
 
 
 def _in_line(row: Job) -> Iterator[str]:
@@ -80,9 +86,9 @@ def _in_line(row: Job) -> Iterator[str]:
         yield f"{_jobs(ahead)} in queue {row.queue} {'was' if ahead == 1 else 'were'} ready before it."
 
 
-def _next(row: Job, listeners: Listeners) -> Iterator[str]:
+def _next(row: Job, listeners: Listeners, lacking: Collection[str]) -> Iterator[str]:
     if row.status == Status.QUEUED:
-        names = ", ".join(listeners.get(row.queue, ()))
+        names = ", ".join(name for name in listeners.get(row.queue, ()) if name not in lacking)
         yield f"It is the next one in queue {row.queue}: it begins when one of its workers has a free place ({names})."
 
 

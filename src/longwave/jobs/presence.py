@@ -25,7 +25,10 @@ def count_workers() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a worker says of itself. memory_mb: of all its processes; shared pages count in each."""
+    """What a worker says of itself. memory_mb: of all its processes; shared pages count in each.
+
+    declares: the jobs that it has code for, by name; None where it does not say.
+    """
 
     name: str
     host: str
@@ -33,6 +36,11 @@ class Answer:
     queues: list[str]
     concurrency: int | None
     memory_mb: float | None
+    declares: list[str] | None = None
+
+    def lacks(self, job: str) -> bool:
+        """Whether it is known to have no code for it."""
+        return self.declares is not None and job not in self.declares
 
 
 def workers() -> dict[str, Answer] | None:
@@ -65,14 +73,18 @@ def _answer(name: str, told: Mapping[str, Any]) -> Answer:
         queues=list(told.get("queues", ())),
         concurrency=told.get("concurrency"),
         memory_mb=told.get("memory_mb"),
+        declares=told.get("declares"),
     )
 
 
 def listeners() -> dict[str, list[str]] | None:
     """Queue → the workers that answer and listen to it; None when the broker cannot be asked."""
     answers = workers()
-    if answers is None:
-        return None
+    return None if answers is None else by_queue(answers)
+
+
+def by_queue(answers: Mapping[str, Answer]) -> dict[str, list[str]]:
+    """Queue → those of the workers that listen to it."""
     found: dict[str, list[str]] = {}
     for answer in answers.values():
         for queue in answer.queues:

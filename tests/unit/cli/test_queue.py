@@ -40,7 +40,6 @@ def a_job(**fields: Any) -> Job:
 def workers(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = presence.Answer("w@host", "host", 7, ["default"], 2, 80.0)
     monkeypatch.setattr(presence, "workers", lambda: {"w@host": answer})
-    monkeypatch.setattr(presence, "listeners", lambda: {"default": ["w@host"]})
 
 
 def test_the_list_shows_what_waits_and_what_is_paused() -> None:
@@ -134,6 +133,17 @@ def test_what_looks_like_markup_or_is_long_is_shown_as_it_is(
     assert shown.count("x") >= 300
     assert "[/red]" in shown
     assert "Traceback…" in shown
+
+
+def test_workers_without_the_code_of_a_job_are_not_who_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = presence.Answer("old@host", "host", 7, ["default"], 2, 80.0, declares=["campaigns.lane"])
+    new = presence.Answer("new@host", "host", 8, ["default"], 2, 80.0, declares=["campaigns.prepare"])
+    row = a_job(name="campaigns.prepare")
+    monkeypatch.setattr(presence, "workers", lambda: {"old@host": old})
+    said = "No worker that listens to queue default (old@host) has code for campaigns.prepare"
+    assert said in run("show", str(row.pk))
+    monkeypatch.setattr(presence, "workers", lambda: {"old@host": old, "new@host": new})
+    assert "has a free place (new@host)." in run("show", str(row.pk))
 
 
 def test_a_job_can_be_looked_at_where_a_module_of_jobs_is_broken(
