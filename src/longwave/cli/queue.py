@@ -1,7 +1,10 @@
 """Queues and the jobs in them: what waits, what failed, and why something does not run."""
 
+import getpass
 import json
+import os
 import re
+import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -56,10 +59,7 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 def list_(as_json: AsJson = False) -> None:
     """Every queue: what is ready, what runs, how long the oldest waits."""
     paused = pausing.paused()
-    rows = [
-        asdict(status) | {"is_paused": name in paused, "paused_at": paused.get(name)}
-        for name, status in stats.queue_status().items()
-    ]
+    rows = [asdict(status) | _pause(paused.get(name)) for name, status in stats.queue_status().items()]
     if as_json:
         typer.echo(json.dumps(rows, default=words.for_scripts))
         return
@@ -77,20 +77,21 @@ def list_(as_json: AsJson = False) -> None:
     for row in rows:
         waited = words.duration(row["oldest_wait"]) if row["ready"] else "–"
         numbers = (str(row[name]) for name in ("priority", "ready", "running", "scheduled", "retrying"))
-        remark = f"paused since {words.moment(row['paused_at'])}" if row["is_paused"] else ""
-        table.add_row(row["queue"], *numbers, waited, remark)
+        table.add_row(row["queue"], *numbers, waited, str(paused.get(row["queue"], "")))
     tables.show(table)
 
 
 @app.command()
-def pause(queue: Queue, as_json: AsJson = False) -> None:
+def pause(
+    queue: Queue,
+    reason: Annotated[str, typer.Option(help="Shown wherever the pause is.")] = "",
+    as_json: AsJson = False,
+) -> None:
     """Begin nothing of it any more, on any worker; what runs goes on."""
-    is_new = pausing.pause(queue)
-    _answer(
-        {"queue": queue, "paused": True},
-        as_json,
-        f"{queue} is paused." if is_new else f"{queue} was paused already.",
-    )
+    is_new = pausing.pause(queue, by=_who(), reason=reason)
+    known = pausing.paused().get(queue)
+    text = f"{queue} is paused." if is_new else f"{queue} was paused already: {known}."
+    _answer({"queue": queue, **_pause(known)}, as_json, text)
 
 
 @app.command()
@@ -100,7 +101,7 @@ def resume(queue: Queue, as_json: AsJson = False) -> None:
     text = (
         f"{queue} was not paused." if waited is None else f"{queue} goes on; {_jobs(waited)} waited for it."
     )
-    _answer({"queue": queue, "paused": False, "rung": waited or 0}, as_json, text)
+    _answer({"queue": queue, **_pause(None), "rung": waited or 0}, as_json, text)
 
 
 @app.command()
@@ -312,6 +313,15 @@ def _moment(text: str) -> datetime:
     return at if at.tzinfo else timezone.make_aware(at)
 
 
+def _who() -> str:
+    """Who types this, and where."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has a number only
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
 def _check(queue: str) -> None:
     if not queues.is_known(queue):
         names = ", ".join(queues.PRIORITIES)
@@ -346,6 +356,10 @@ def _load() -> list[str]:
     except InvalidInput as error:
         return [f"{error}."]
     return []
+
+
+def _pause(known: pausing.Pause | None) -> dict[str, Any]:
+    return {"is_paused": known is not None, "pause": asdict(known) if known else None}
 
 
 def _look(job_id: int) -> Job:
@@ -406,4 +420,4 @@ def _jobs(number: int) -> str:
 
 
 def _answer(fields: dict[str, Any], as_json: bool, text: str) -> None:
-    typer.echo(json.dumps(fields) if as_json else text)
+    typer.echo(json.dumps(fields, default=words.for_scripts) if as_json else text)

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from longwave.cli import tables
-from longwave.cli.words import duration, moment
+from longwave.cli.words import duration, for_scripts, moment
 from longwave.jobs import broker
 from longwave.ops import status as overview
 from longwave.ops.status import Overview, QueueLine, WorkerLine
@@ -48,10 +48,10 @@ def status(
 
 
 def _as_json(watch: bool) -> None:
-    typer.echo(json.dumps(asdict(overview.look())))
+    typer.echo(json.dumps(asdict(overview.look()), default=for_scripts))
     while watch:
         time.sleep(REFRESH)
-        typer.echo(json.dumps(asdict(overview.look())))
+        typer.echo(json.dumps(asdict(overview.look()), default=for_scripts))
 
 
 def _lines(watch: bool, everything: bool) -> None:
@@ -119,8 +119,8 @@ def _clears(line: QueueLine) -> str:
 
 
 def _remark(line: QueueLine) -> Text:
-    if line.is_paused:
-        return Text(f"paused since {moment(line.paused_at)}", style="yellow")
+    if line.pause is not None:
+        return Text(str(line.pause), style="yellow")
     return Text("nobody listens", style="red") if line.ready and line.workers == 0 else Text()
 
 

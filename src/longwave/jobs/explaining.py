@@ -47,11 +47,8 @@ def _not_yet(row: Job, now: datetime) -> Iterator[str]:
         word = "It failed and is tried again" if has_failed else "It is to run"
         until = f"in {(row.run_at - now).total_seconds():.0f} s, at {row.run_at:%Y-%m-%d %H:%M:%S} UTC"
         yield f"{word} {until}{f': {row.wait_reason}' if row.wait_reason and not has_failed else ''}."
-    if since := pausing.paused().get(row.queue):
-        yield (
-            f"Queue {row.queue} is paused since {since:%Y-%m-%d %H:%M:%S} UTC; "
-            f"`longwave queue resume {row.queue}` lets it go on."
-        )
+    if pause := pausing.paused().get(row.queue):
+        yield f"Queue {row.queue} is {pause}. `longwave queue resume {row.queue}` lets it go on."
 
 
 def _nobody(row: Job, listeners: Listeners | None, lacking: Collection[str]) -> Iterator[str]:

@@ -86,10 +86,12 @@ class Job(models.Model):
 
 
 class PausedQueue(models.Model):
-    """A queue of which nothing is begun."""
+    """A queue of which nothing is begun. by: who paused it."""
 
     queue = models.CharField(max_length=64, primary_key=True)
     paused_at = models.DateTimeField(db_default=Now())
+    by = models.CharField(max_length=190, default="", db_default="")
+    reason = models.CharField(max_length=255, default="", db_default="")
 
     class Meta:
         db_table = "longwave_paused_queue"

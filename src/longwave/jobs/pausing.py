@@ -1,18 +1,34 @@
 """Queues that stand still: nothing of them is begun, what runs goes on, and submitting works as always."""
 
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from longwave.core.errors import InvalidInput, Problem
-from longwave.jobs import doorbells, queues, ring
+from longwave.jobs import doorbells, moves, queues, ring
 from longwave.jobs.models import PausedQueue
 
 CHUNK = 1000
+MAX_BY = 190
 
 
-def pause(queue: str) -> bool:
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Of a queue. at: since when. by: who paused it, and reason: why, as far as they said."""
+
+    at: datetime
+    by: str
+    reason: str
+
+    def __str__(self) -> str:
+        by, why = f" by {self.by}" if self.by else "", f": {self.reason}" if self.reason else ""
+        return f"paused since {self.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC{by}{why}"
+
+
+def pause(queue: str, *, by: str = "", reason: str = "") -> bool:
     """Begin nothing of this queue any more, from now on, on any worker. False: it was paused. Raises InvalidInput."""
     _check(queue)
-    return PausedQueue.objects.get_or_create(queue=queue)[1]
+    given = {"by": moves.storable(by)[:MAX_BY], "reason": moves.storable_reason(reason)}
+    return PausedQueue.objects.get_or_create(given, queue=queue)[1]
 
 
 def resume(queue: str) -> int | None:
@@ -22,9 +38,10 @@ def resume(queue: str) -> int | None:
     return _ring(queue) if deleted else None
 
 
-def paused() -> dict[str, datetime]:
-    """The queues that stand still, and since when."""
-    return dict(PausedQueue.objects.values_list("queue", "paused_at"))
+def paused() -> dict[str, Pause]:
+    """The queues that stand still."""
+    rows = PausedQueue.objects.values_list("queue", "paused_at", "by", "reason")
+    return {queue: Pause(at, by, reason) for queue, at, by, reason in rows}
 
 
 def _ring(queue: str) -> int:

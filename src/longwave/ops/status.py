@@ -31,7 +31,7 @@ class QueueLine:
 
     per_minute: jobs that ended well in the last minute. clears_in: seconds until the ready ones are done at that speed;
     None when it cannot be said. workers: how many listen; None when they could not be asked.
-    paused_at: since when it is paused, as ISO 8601; None while it is not.
+    pause: None while it is not paused.
     """
 
     queue: str
@@ -45,7 +45,7 @@ class QueueLine:
     clears_in: float | None
     workers: int | None
     is_paused: bool
-    paused_at: str | None
+    pause: pausing.Pause | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ def _queues(answers: Mapping[str, presence.Answer] | None) -> list[QueueLine]:
             clears_in=_clears_in(status.ready, ended.get(name, 0)),
             workers=None if answers is None else listening[name],
             is_paused=name in paused,
-            paused_at=paused[name].isoformat(timespec="seconds") if name in paused else None,
+            pause=paused.get(name),
         )
         for name, status in stats.queue_status().items()
     ]

@@ -1,5 +1,6 @@
 """`longwave queue …` and `longwave status`: what an operator types, and what is said then."""
 
+import getpass
 import json
 import socket
 from dataclasses import replace
@@ -16,7 +17,7 @@ from longwave import config
 from longwave.cli import queue as queue_commands
 from longwave.cli import status as status_command
 from longwave.core.errors import InvalidInput, NotFound
-from longwave.jobs import broker, presence, timeline
+from longwave.jobs import broker, pausing, presence, timeline
 from longwave.jobs.models import Job, PausedQueue, Status
 from longwave.jobs.spans import Span
 from longwave.ops import status as overview
@@ -44,15 +45,17 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_list_shows_what_waits_and_what_is_paused() -> None:
     a_job()
-    assert run("pause", "default") == "default is paused.\n"
-    assert run("pause", "default") == "default was paused already.\n"
+    assert run("pause", "default", "--reason", "a new bank") == "default is paused.\n"
+    told = pausing.paused()["default"]
+    assert str(told).endswith(f" by {getpass.getuser()}@{socket.gethostname()}: a new bank")
+    assert run("pause", "default") == f"default was paused already: {told}.\n"
     line = next(line for line in run("list").splitlines() if line.split()[0] == "default")
     assert line.split()[:4] == ["default", "0", "1", "0"]
-    since = PausedQueue.objects.get().paused_at
-    assert line.endswith(f"paused since {since:%Y-%m-%d %H:%M:%S} UTC")
+    assert line.endswith(str(told))
     shown = {row["queue"]: row for row in json.loads(run("list", "--json"))}
-    assert shown["default"].pop("paused_at") == since.isoformat(timespec="milliseconds")
-    assert shown["email"]["paused_at"] is None
+    at = told.at.isoformat(timespec="milliseconds")
+    assert shown["default"].pop("pause") == {"at": at, "by": told.by, "reason": "a new bank"}
+    assert shown["email"]["pause"] is None
     assert shown["default"] | {"oldest_wait": 0} == {
         "queue": "default",
         "priority": 0,
@@ -226,10 +229,12 @@ def test_a_narrow_terminal_sees_which_queue_it_is(
 
 def test_the_overview_says_since_when_a_queue_is_paused(workers: None) -> None:
     run("pause", "default")
-    since = PausedQueue.objects.get().paused_at
-    assert f"paused since {since:%Y-%m-%d %H:%M:%S} UTC" in CliRunner().invoke(_app(), []).output
+    told = pausing.paused()["default"]
+    assert (
+        f"paused since {told.at:%Y-%m-%d %H:%M:%S} UTC by {told.by}" in CliRunner().invoke(_app(), []).output
+    )
     shown = json.loads(CliRunner().invoke(_app(), ["--json"]).output)["queues"]
-    assert [line["paused_at"] for line in shown if line["is_paused"]] == [since.isoformat(timespec="seconds")]
+    assert [line["pause"]["by"] for line in shown if line["is_paused"]] == [told.by]
 
 
 def test_the_overview_says_since_when_nobody_has_looked_at_a_group(workers: None) -> None:

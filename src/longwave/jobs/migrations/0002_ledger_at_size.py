@@ -39,6 +39,16 @@ class Migration(migrations.Migration):
             name='wait_reason',
             field=models.CharField(db_default='', default='', max_length=255),
         ),
+        migrations.AddField(
+            model_name='pausedqueue',
+            name='by',
+            field=models.CharField(db_default='', default='', max_length=190),
+        ),
+        migrations.AddField(
+            model_name='pausedqueue',
+            name='reason',
+            field=models.CharField(db_default='', default='', max_length=255),
+        ),
         migrations.RunPython(note_since_when_jobs_wait, migrations.RunPython.noop),
         migrations.AddIndex(
             model_name='job',
