@@ -21,6 +21,7 @@ from longwave.jobs import (
     job,
     leases,
     ledger,
+    listing,
     pausing,
     presence,
     prune,
@@ -30,6 +31,7 @@ from longwave.jobs import (
     waiting,
 )
 from longwave.jobs.failed import Wanted
+from longwave.jobs.listing import Sought
 from longwave.jobs.models import Job, Status
 from longwave.ops import drift, status
 from longwave.testing import full_ledger
@@ -121,6 +123,15 @@ def asked() -> Iterator[tuple[str, Act]]:
         yield f"failed, {name}", lambda wanted=wanted: failed.find(wanted, 50)
         yield f"failed, {name}, how many", lambda wanted=wanted: failed.count(wanted)
         yield f"retry, {name}", lambda wanted=wanted: failed.rerun(wanted)
+    for name, sought in {
+        "jobs": Sought(),
+        "jobs of a queue": Sought(queue="email"),
+        "jobs of a name": Sought(name="used.3"),
+        "jobs of a key": Sought(serial_key="chat:1"),
+        "jobs that succeeded": Sought((Status.SUCCESS,)),
+    }.items():
+        yield name, lambda sought=sought: listing.find(sought, 50)
+    yield "jobs, how many", lambda: listing.count(Sought())
     yield "forget", lambda: failed.forget(Wanted())
     yield "queues", stats.queue_status
     yield "workers", stats.worker_stats
@@ -149,6 +160,10 @@ FEW = {
     "submit that waits": "those that it names",
     "retry, ids": "those that are named",
     "failed, ids": "those that are named",
+    "jobs": "those that run, as many as workers have places",
+    "jobs of a queue": "those of it that run",
+    "jobs of a name": "those of it that run",
+    "jobs of a key": "those that have one key and have not ended",
 }
 """What sorts, and why that is little."""
 

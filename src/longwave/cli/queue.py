@@ -24,6 +24,7 @@ from longwave.jobs import (
     explaining,
     failed,
     ledger,
+    listing,
     pausing,
     presence,
     queues,
@@ -32,7 +33,8 @@ from longwave.jobs import (
     timeline,
 )
 from longwave.jobs.failed import Wanted
-from longwave.jobs.models import Job, Status
+from longwave.jobs.listing import Sought
+from longwave.jobs.models import ACTIVE, Job, Status
 from longwave.jobs.timeline import Moment
 from longwave.ops import drift as differences
 
@@ -133,6 +135,37 @@ def cancel(
     lines += [f"Not job {job_id}: it is {status}." for job_id, status in ended.items()]
     _answer({"cancelled": cancelled, "running": running, "ended": ended}, as_json, "\n".join(lines))
     raise typer.Exit(1 if ended else 0)
+
+
+@app.command()
+def jobs(
+    status: Annotated[
+        list[str] | None,
+        typer.Option(help="queued, running, retry, scheduled, or one of the ends; repeatable."),
+    ] = None,
+    queue: OfQueue = "",
+    name: OfName = "",
+    serial_key: Annotated[str, typer.Option(help="Only of this serial key.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="How many to show.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Jobs that have not ended, or in the states you name: those at work first, then in their order."""
+    if queue:
+        _check(queue)
+    sought = Sought(_statuses(status) or ACTIVE, queue, name, serial_key)
+    rows, total = listing.find(sought, limit), listing.count(sought)
+    if as_json:
+        found = {"total": total, "jobs": [_fields(row) for row in rows]}
+        typer.echo(json.dumps(found, default=words.for_scripts))
+        return
+    if not rows:
+        typer.echo("No such jobs.")
+        return
+    table, now = tables.table(">id", "job", "queue", "status", "", "", whole=">id"), database.now()
+    for row in rows:
+        table.add_row(str(row.pk), row.name, row.queue, row.status, _when(row, now), _remark(row))
+    tables.show(table)
+    typer.echo(f"{len(rows)} of {total:,}. One in full: longwave queue show ID")
 
 
 @app.command("failed")
@@ -300,6 +333,13 @@ def _ids(which: list[str] | None) -> tuple[int, ...]:
     return tuple(map(int, which))
 
 
+def _statuses(given: list[str] | None) -> tuple[Status, ...]:
+    wrong = [word for word in given or () if word not in Status.values]
+    if wrong:
+        raise InvalidInput(Problem("--status", wrong[0], f"must be one of {', '.join(Status.values)}"))
+    return tuple(map(Status, given or ()))
+
+
 def _moment(text: str) -> datetime:
     ago = _AGO.fullmatch(text)
     try:
@@ -397,6 +437,29 @@ def _fields(row: Job) -> dict[str, Any]:
         "reason": row.cancel_reason,
         "error": row.error,
     }
+
+
+def _when(row: Job, now: datetime) -> str:
+    """How long it has been there, how long it will, or when it ended."""
+    if row.finished_at is not None:
+        return words.moment(row.finished_at)
+    if row.is_waiting:
+        return "after others"
+    at = {Status.RUNNING: row.started_at, Status.QUEUED: row.ready_at}.get(Status(row.status), row.run_at)
+    if at is None:
+        return ""
+    seconds = (at - now).total_seconds()
+    return f"in {words.duration(seconds)}" if seconds > 0 else f"for {words.duration(-seconds)}"
+
+
+def _remark(row: Job) -> str:
+    """What there is to say of a job beside its state, in a line."""
+    if row.status == Status.RUNNING and row.progress:
+        done, total, note = (row.progress.get(name) for name in ("done", "total", "note"))
+        return " ".join(filter(None, (f"{done:g}", f"of {total:g}" if total else "", note)))
+    said = row.cancel_reason or row.error or row.wait_reason
+    key = f"key {row.serial_key}" if row.serial_key else ""
+    return said.splitlines()[0] if said and row.status != Status.QUEUED else key
 
 
 def _spans(moments: Sequence[Moment]) -> Table:

@@ -3,8 +3,10 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 
+from django.db.models import Count, Min
+
 from longwave import database
-from longwave.jobs import broker, declare, doorbells, pausing, waiting
+from longwave.jobs import broker, declare, doorbells, ledger, pausing, waiting
 from longwave.jobs.models import FINISHED, Job, Status
 
 Listeners = Mapping[str, Sequence[str]]
@@ -68,10 +70,11 @@ def _nobody(row: Job, listeners: Listeners | None, lacking: Collection[str]) -> 
 
 def _in_line(row: Job) -> Iterator[str]:
     if row.serial_key is not None:
-        before = doorbells.earlier(row.serial_key, row.pk)
-        if first := before.order_by("pk").first():
+        before = doorbells.earlier(row.serial_key, row.pk).aggregate(count=Count("pk"), first=Min("pk"))
+        first = ledger.look(before["first"]) if before["count"] else None
+        if first is not None:
             which = f"job {first.pk} ({first.status})"
-            wanted = f"{_jobs(before.count())} with the serial key {row.serial_key!r} must end first"
+            wanted = f"{_jobs(before['count'])} with the serial key {row.serial_key!r} must end first"
             yield f"{wanted}; the first of them is {which}: `longwave queue show {first.pk}`."
             return
     since = Job.objects.filter(pk=row.pk).values("ready_at")[

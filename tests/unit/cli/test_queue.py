@@ -68,6 +68,27 @@ def test_the_list_shows_what_waits_and_what_is_paused() -> None:
     }
 
 
+def test_jobs_are_listed_in_any_state(workers: None) -> None:
+    waits = a_job(serial_key="shop")
+    runs = a_job(status=Status.RUNNING, started_at=Now(), progress={"done": 3, "total": 10, "note": "rows"})
+    retried = a_job(status=Status.RETRY, error="OSError: no\nmore", run_at=Now() + timedelta(hours=2))
+    ended = a_job(status=Status.CANCELLED, finished_at=Now(), cancel_reason="not wanted")
+    lines = [line.strip() for line in run("jobs").splitlines()]
+    assert [line.split()[0] for line in lines[1:4]] == [str(job.pk) for job in (runs, waits, retried)]
+    assert lines[1].endswith("3 of 10 rows")
+    assert lines[2].endswith("key shop")
+    assert "  in " in lines[3]
+    assert lines[3].endswith("OSError: no")
+    assert lines[4] == "3 of 3. One in full: longwave queue show ID"
+    (only,) = json.loads(run("jobs", "--status", "cancelled", "--json"))["jobs"]
+    assert (only["id"], only["reason"]) == (ended.pk, "not wanted")
+    assert run("jobs", "--name", "there.is.none") == "No such jobs.\n"
+    with pytest.raises(InvalidInput, match="--status = 'done': must be one of scheduled, queued"):
+        run("jobs", "--status", "done")
+    with pytest.raises(InvalidInput, match="queue = 'mail'"):
+        run("jobs", "--queue", "mail")
+
+
 def test_purging_asks_and_what_was_purged_is_cancelled_not_lost() -> None:
     row = a_job()
     with pytest.raises(InvalidInput, match=r"--yes.*Cancel 1 job that waits in default\?"):
