@@ -34,7 +34,8 @@ from longwave.jobs import (
     runner,
     sweep,
 )
-from longwave.jobs.models import Epoch, Job, Status
+from longwave.jobs.models import Epoch, Job, JobSpan, Status
+from longwave.jobs.spans import trace_operation
 from longwave.jobs.states import JOB
 
 runs: list[Any] = []
@@ -63,6 +64,20 @@ def scripted(plan: str) -> object:
         case "odd result":
             return object()
     return plan
+
+
+class Speechless(Exception):
+    """As some libraries have them: what they would say is not there."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@job("tests.speechless", retries=0)
+def speechless() -> None:
+    """Fail without a word."""
+    with trace_operation("asking"):
+        raise Speechless
 
 
 @job("tests.lane", max_crashes=None)
@@ -348,6 +363,14 @@ def test_an_error_that_trying_again_cannot_mend_is_final(database: str, bell: Br
     handle = scripted.submit(plan="give up")
     runner.execute(handle.id, 1)
     assert (row(handle.id).status, row(handle.id).error) == (Status.FAILURE, "There is no such thing.")
+
+
+def test_an_error_that_cannot_say_what_it_is_fails_the_job_as_any_other(database: str, bell: Broker) -> None:
+    handle = speechless.submit()
+    runner.execute(handle.id, 1)
+    told = "Speechless: (its text cannot be read: IndexError)"
+    assert (row(handle.id).status, row(handle.id).error) == (Status.FAILURE, told)
+    assert JobSpan.objects.get(job_id=handle.id).error == told
 
 
 def test_a_result_that_json_cannot_carry_fails_without_a_second_run(database: str, bell: Broker) -> None:

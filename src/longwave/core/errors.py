@@ -7,6 +7,14 @@ class LongwaveError(Exception):
     """Base of every error whose message may be shown to a person as it stands."""
 
 
+def words(error: BaseException) -> str:
+    """What the error says. Some of other people's raise another one when they are asked."""
+    try:
+        return str(error)
+    except Exception as trouble:
+        return f"(its text cannot be read: {type(trouble).__name__})"
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing wrong with what somebody gave us.

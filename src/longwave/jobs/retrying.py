@@ -2,7 +2,7 @@
 
 import traceback
 
-from longwave.core.errors import Conflict, InvalidInput, LongwaveError, NotFound
+from longwave.core.errors import Conflict, InvalidInput, LongwaveError, NotFound, words
 from longwave.jobs.declare import AnyJob
 
 FINAL = (InvalidInput, NotFound, Conflict)
@@ -24,5 +24,6 @@ def pause(job_type: AnyJob, failures: int, error: BaseException, chance: float) 
 
 def describe(error: BaseException) -> tuple[str, str]:
     """What went wrong, in a sentence and as a traceback."""
-    sentence = str(error) if isinstance(error, LongwaveError) else f"{type(error).__name__}: {error}"
+    said = words(error)
+    sentence = said if isinstance(error, LongwaveError) else f"{type(error).__name__}: {said}"
     return sentence, "".join(traceback.format_exception(error))

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
+from longwave.core.errors import words
 from longwave.jobs import job_context
 
 MAX_NAME = 100
@@ -39,7 +40,7 @@ def trace_operation(name: str, component: str = "") -> Iterator[None]:
         with _told(name, component):
             yield
     except BaseException as raised:
-        error = f"{type(raised).__name__}: {raised}"
+        error = f"{type(raised).__name__}: {words(raised)}"
         raise
     finally:
         context = job_context.running()
