@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connections
 
-from longwave.jobs import endings, heartbeat, job, job_context, leases, ledger, runner
+from longwave.core.errors import InvalidInput
+from longwave.jobs import declare, endings, heartbeat, job, job_context, leases, ledger, runner
 from longwave.jobs.bundle import Bundle
 from longwave.jobs.models import Job, Status
 
@@ -30,6 +31,20 @@ def long(value: int) -> None:
     ran.append(value)
     if value == 0:
         assert may_end.wait(20)
+
+
+def levels_of(number: int) -> Any:
+    value: Any = 0
+    for _ in range(number):
+        value = [value]
+    return value
+
+
+@job("bundles.nested", retries=0)
+def nested(levels: int) -> Any:
+    """Return so many lists in one another."""
+    ran.append(levels)
+    return levels_of(levels)
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +77,23 @@ def test_one_that_fails_is_tried_again_and_the_others_are_done() -> None:
     runner.perform("bundles.brief", message(ids))
     assert statuses(ids) == [Status.SUCCESS, Status.RETRY, Status.SUCCESS]
     assert Job.objects.get(pk=ids[1]).error == "RuntimeError: as told"
+
+
+def test_a_result_nested_deeper_than_databases_take_fails_and_the_others_are_done() -> None:
+    ids = nested.submit_many([{"levels": levels} for levels in (0, declare.MAX_DEPTH, 31, 500, 1)])
+    runner.perform("bundles.nested", message(ids))
+    ended = [Status.SUCCESS, Status.SUCCESS, Status.FAILURE, Status.FAILURE, Status.SUCCESS]
+    assert statuses(ids) == ended
+    assert Job.objects.get(pk=ids[1]).result == levels_of(declare.MAX_DEPTH)
+    assert "nested more than 30 levels" in Job.objects.get(pk=ids[2]).error
+
+
+def test_arguments_as_deep_as_may_be_are_stored_and_deeper_ones_refused() -> None:
+    job_id = brief.submit(value=levels_of(declare.MAX_DEPTH)).id
+    assert Job.objects.get(pk=job_id).args == {"value": levels_of(declare.MAX_DEPTH)}
+    for levels in (declare.MAX_DEPTH + 1, 500, 5000):
+        with pytest.raises(InvalidInput, match=r"levels deep|cannot be written"):
+            brief.submit(value=levels_of(levels), job_dedupe_key="once")
 
 
 def test_stale_pairs_are_dropped() -> None:

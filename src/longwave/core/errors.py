@@ -27,10 +27,16 @@ class Problem:
     remedy: str
 
     def __str__(self) -> str:
-        shown = repr(self.value)
+        shown = self._shown()
         if len(shown) > 80:
             shown = f"{shown[:38]}…{shown[-38:]}"  # the end of a path is what tells it from others
         return f"{self.field} = {shown}: {self.remedy}"
+
+    def _shown(self) -> str:
+        try:
+            return repr(self.value)
+        except Exception:  # nested too deep, or an object that cannot be shown
+            return f"({type(self.value).__name__})"
 
 
 class InvalidInput(LongwaveError):

@@ -25,6 +25,10 @@ OPTION_PREFIX = "job_"
 LEASE = 30.0
 """Seconds, where a job is declared without."""
 
+MAX_DEPTH = 30
+"""Levels of lists and mappings in one argument or result. MariaDB takes 31 in a column, and arguments are in a mapping.
+"""
+
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 
 
@@ -238,7 +242,22 @@ def json_problem(value: object) -> str | None:
         return f"cannot be written as JSON ({error})"
     if "\\u0000" in text.replace("\\\\", ""):
         return "holds a NUL character, which databases refuse"
+    if text.count("[") + text.count("{") > MAX_DEPTH and _is_deep(value):
+        return f"is nested more than {MAX_DEPTH} levels deep, which databases refuse"
     return None
+
+
+def _is_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [child for item in level for child in _within(item)]
+    return any(isinstance(item, dict | list | tuple) for item in level)
+
+
+def _within(value: object) -> list[object]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return list(value) if isinstance(value, list | tuple) else []
 
 
 def _unstorable(name: str, value: object) -> Iterable[Problem]:
