@@ -1,5 +1,6 @@
 """The job ledger, the same on every database: who may start what, what becomes of it, and what the sweeper returns."""
 
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from longwave.jobs import (
     beat_lease,
     broker,
     chores,
+    declare,
     deserted,
     endings,
     epoch,
@@ -61,6 +63,8 @@ def scripted(plan: str) -> object:
             return Again(why="more to do")
         case "later":
             return Again(after=30)
+        case "much later":
+            return Again(after=math.inf)
         case "odd result":
             return object()
     return plan
@@ -398,6 +402,29 @@ def test_again_with_a_pause_waits_in_the_ledger(database: str, bell: Broker) -> 
     assert (waiting.status, waiting.attempt, waiting.failures) == (Status.RETRY, 0, 0)
     assert waiting.run_at is not None
     assert 25 < (waiting.run_at - timezone.now()).total_seconds() < 31
+
+
+def test_again_with_a_pause_that_no_ledger_can_hold_fails_the_job_at_once(
+    database: str, bell: Broker
+) -> None:
+    handle = scripted.submit(plan="much later")
+    runner.execute(handle.id, 1)
+    assert row(handle.id).status == Status.FAILURE
+    assert "after = inf: must be seconds" in row(handle.id).error
+
+
+@pytest.mark.parametrize("after", [math.inf, -math.inf, math.nan, 1e12, "5", None])
+def test_again_is_refused_where_it_is_made(after: Any) -> None:
+    with pytest.raises(InvalidInput, match="after = "):
+        Again(after=after)
+
+
+def test_the_longest_pause_fits_into_every_ledger(database: str, bell: Broker) -> None:
+    handle = scripted.submit(plan="x")
+    assert leases.postpone(started(handle.id), Again(after=declare.LONGEST).after)
+    later = row(handle.id).run_at
+    assert later is not None
+    assert later - timezone.now() > timedelta(days=3649)
 
 
 def test_a_coroutine_runs_with_the_context_of_its_job(database: str, bell: Broker) -> None:

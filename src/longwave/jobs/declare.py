@@ -5,6 +5,7 @@ Nothing here touches models or Celery: a module full of jobs stays cheap to impo
 
 import inspect
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,9 @@ MAX_DEPTH = 30
 """Levels of lists and mappings in one argument or result. MariaDB takes 31 in a column, and arguments are in a mapping.
 """
 
+LONGEST = 3650 * 86400.0
+"""Seconds of a pause or a lease: ten years."""
+
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 
 
@@ -36,11 +40,19 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 class Again:
     """Return it from a job that is not finished: it goes back to its queue, `after` so many seconds.
 
-    An orderly turn: it burns no attempt, and ends any row of failures and crashes before it.
+    An orderly turn: it burns no attempt, and ends any row of failures and crashes before it. Raises InvalidInput for
+    what is no number of seconds, or more than ten years of them.
     """
 
     after: float = 0.0
     why: str = ""
+
+    def __post_init__(self) -> None:
+        # Here, where the job gets to know it. Whoever writes it down can only leave the job running.
+        if not (isinstance(self.after, int | float) and -math.inf < self.after <= LONGEST):
+            raise InvalidInput(Problem("after", self.after, f"must be seconds, {LONGEST:.0f} at most"))
+        if not isinstance(self.why, str):
+            raise InvalidInput(Problem("why", self.why, "must be a text"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +187,8 @@ def job(
     on_success, on_failure, on_retry: who is called with the `JobEvent` then; also decorators of the declared job.
     """
     _check_declaration(name, queue=queue, retries=retries, backoff=backoff, lease=lease)
+    if max_crashes is not None and max_crashes < 1:
+        raise ValueError(f"job {name}: max_crashes must be 1 or more, or None")
 
     def declare(function: Callable[P, R]) -> JobType[P, R]:
         declared = JobType(
@@ -302,7 +316,9 @@ def _check_declaration(
         raise ValueError(f"job name {name!r} must read like 'campaigns.lane', at most 100 characters")
     if not queues.is_known(queue):
         raise ValueError(f"job {name}: queue {queue!r} must be one of {', '.join(queues.PRIORITIES)}")
-    if retries < 0 or lease <= 0 or (retries and not backoff) or any(pause < 0 for pause in backoff):
+    is_in_bounds = retries >= 0 and 0 < lease <= LONGEST and all(0 <= pause <= LONGEST for pause in backoff)
+    if not is_in_bounds or (retries and not backoff):
         raise ValueError(
-            f"job {name}: retries, lease and backoff must be positive, and retries need a backoff"
+            f"job {name}: retries, lease and backoff must be positive, none longer than {LONGEST:.0f} s, and retries "
+            "need a backoff"
         )

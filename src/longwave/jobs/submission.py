@@ -124,7 +124,8 @@ def _check_options(options: Options) -> None:
     if options.dedupe_key is not None and not _is_text(options.dedupe_key, None):
         problems.append(Problem("job_dedupe_key", options.dedupe_key, "must be a text that is not empty"))
     if options.run_at is not None and not _is_aware(options.run_at):
-        problems.append(Problem("job_run_at", options.run_at, "must be a datetime with a time zone"))
+        remedy = "must be a datetime with a time zone, from the year 1 to 9999 in UTC too"
+        problems.append(Problem("job_run_at", options.run_at, remedy))
     if options.queue is not None and not queues.is_known(options.queue):
         names = ", ".join(queues.PRIORITIES)
         problems.append(
@@ -151,7 +152,13 @@ def _is_text(value: object, limit: int | None) -> bool:
 
 
 def _is_aware(value: object) -> bool:
-    return isinstance(value, datetime) and value.utcoffset() is not None
+    if not isinstance(value, datetime) or value.utcoffset() is None:
+        return False
+    try:
+        value.astimezone(UTC)
+    except OverflowError:  # beyond the first or the last day that databases know
+        return False
+    return True
 
 
 def _dedupe_slot(name: str, key: str | None) -> str | None:

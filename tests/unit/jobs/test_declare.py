@@ -1,5 +1,6 @@
 """What may be declared and submitted, and what is refused with words that help."""
 
+import math
 import subprocess
 import sys
 
@@ -47,6 +48,11 @@ def test_a_job_is_found_by_name_and_a_wrong_name_gets_close_ones() -> None:
         ({"retries": -1}, "must be positive"),
         ({"lease": 0}, "must be positive"),
         ({"retries": 1, "backoff": ()}, "need a backoff"),
+        ({"backoff": (10, math.inf)}, "none longer than"),
+        ({"backoff": (math.nan,)}, "must be positive"),
+        ({"lease": math.nan}, "must be positive"),
+        ({"lease": math.inf}, "none longer than"),
+        ({"max_crashes": 0}, "must be 1 or more"),
     ],
 )
 def test_a_declaration_that_cannot_work_fails_at_import(options: dict[str, object], words: str) -> None:

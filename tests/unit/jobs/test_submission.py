@@ -1,6 +1,7 @@
 """Options of a submit, and the slot made of a dedupe key."""
 
 from datetime import datetime, timedelta
+from datetime import timezone as fixed
 
 import pytest
 from django.utils import timezone
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from longwave.core.errors import InvalidInput
 from longwave.jobs import job, submission
 from longwave.jobs.models import Job, Status
+
+EAST, WEST = fixed(timedelta(hours=5)), fixed(timedelta(hours=-5))
 
 
 @job("submission.example")
@@ -29,6 +32,8 @@ def example(value: int = 0) -> None:
         ({"job_dedupe_key": 7}, "job_dedupe_key"),
         ({"job_run_at": datetime(2030, 1, 1)}, "job_run_at"),  # noqa: DTZ001 - that is the mistake
         ({"job_run_at": "tomorrow"}, "job_run_at"),
+        ({"job_run_at": datetime.max.replace(tzinfo=WEST)}, "job_run_at"),
+        ({"job_run_at": datetime.min.replace(tzinfo=EAST)}, "job_run_at"),
         ({"job_queue": "emial"}, "job_queue"),
         ({"job_queue": "email."}, "job_queue"),
     ],
