@@ -21,16 +21,23 @@ IDLE = 10.0
 """Seconds that the thread waits for another job before it ends."""
 
 
+SOON = 0.5
+"""Seconds after which a lease is renewed that could not be, as somebody's transaction had the row."""
+
+Act = Callable[[], float | None]
+"""Does something; the seconds until it is to be done again, where those are not the usual ones."""
+
+
 class _Beat:
     """Something to be done again and again while a block runs."""
 
-    def __init__(self, every: float, act: Callable[[], None]) -> None:
+    def __init__(self, every: float, act: Act) -> None:
         self.every = every
         self.act = act
-        self.wait()
+        self.wait(every)
 
-    def wait(self) -> None:
-        self.due = now() + self.every
+    def wait(self, seconds: float) -> None:
+        self.due = now() + seconds
 
 
 class _Heart:
@@ -79,22 +86,27 @@ class _Heart:
         with self._changed:
             due = [beat for beat in self._beats if beat.due <= now()]
             for beat in due:
-                beat.wait()
+                beat.wait(beat.every)
         return due
 
 
 def _do(beat: _Beat) -> None:
     try:
-        beat.act()
+        sooner = beat.act()
+        if sooner is not None:
+            beat.wait(sooner)
     except Exception:
         # The thread must live: no lease of this process would be renewed any more.
         log.exception("heartbeat_failed")
 
 
-def _renew(context: JobContext, lease: float) -> None:
+def _renew(context: JobContext, lease: float) -> float | None:
     asked = now()
     try:
-        if leases.renew(context.id, context.seq, context.owner, lease):
+        is_ours = leases.renew(context.id, context.seq, context.owner, lease)
+        if is_ours is None:
+            return min(SOON, lease / RENEWALS_PER_LEASE)
+        if is_ours:
             context.hold_until(asked + lease)
         else:
             context.lose()
@@ -102,13 +114,14 @@ def _renew(context: JobContext, lease: float) -> None:
         # The database is away. `lost()` turns true by itself when the lease has run out.
         log.warning("lease_not_renewed", job=context.id, why=str(error))
         connections.close_all()
+    return None
 
 
 _heart, _hands = _Heart(), _Heart()
 """Leases have a thread of their own: what may wait for a row that somebody has locked must not keep them waiting."""
 
 
-def beating(every: float, act: Callable[[], None]) -> AbstractContextManager[None]:
+def beating(every: float, act: Act) -> AbstractContextManager[None]:
     """Call `act` every so many seconds while the block runs, in a thread. It should not wait for long."""
     return _beating(_hands, _Beat(every, act))
 

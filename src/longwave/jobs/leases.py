@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from django.db import connection, transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
@@ -17,9 +18,18 @@ from longwave.jobs.ledger import Claim
 from longwave.jobs.models import Job, Status
 
 
-def renew(job_id: int, seq: int, owner: str, lease: float) -> bool:
-    """Hold the lease for `lease` more seconds from now; False when it is gone."""
-    return held_by(job_id, seq, owner).update(lease_until=Now() + timedelta(seconds=lease)) == 1
+def renew(job_id: int, seq: int, owner: str, lease: float) -> bool | None:
+    """Hold the lease for `lease` more seconds from now; False when it is gone.
+
+    None: somebody's transaction has the row. That is not waited for, as other leases would run out meanwhile.
+    """
+    held, until = held_by(job_id, seq, owner), Now() + timedelta(seconds=lease)
+    if not connection.features.has_select_for_update_skip_locked:
+        return held.update(lease_until=until) == 1
+    with transaction.atomic():
+        if list(held.select_for_update(skip_locked=True).values_list("pk", flat=True)):
+            return held.update(lease_until=until) == 1
+    return None if held.exists() else False
 
 
 def checkpoint(job_id: int, seq: int, owner: str, value: Any) -> bool:
