@@ -12,7 +12,8 @@ from typing import Any, Literal, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import dj_database_url
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db.models import QuerySet
 
 T = TypeVar("T")
 Dialect = Literal["sqlite", "postgresql", "mysql"]
@@ -88,6 +89,17 @@ def clock_us() -> int:
 def now() -> datetime:
     """The same as a moment: what stamps of the ledger are compared with, as the clocks of machines differ."""
     return datetime.fromtimestamp(clock_us() / 1_000_000, UTC)
+
+
+def unlocked(rows: QuerySet[Any]) -> list[int]:
+    """The ids of those rows that no other transaction has locked, without waiting for one; all, where there are no such
+    locks. In a transaction of the caller's they are locked by that one then.
+    """
+    ids = rows.values_list("pk", flat=True)
+    if not connection.features.has_select_for_update_skip_locked:
+        return list(ids)
+    with transaction.atomic():
+        return list(ids.select_for_update(skip_locked=True))
 
 
 _PASSING = (

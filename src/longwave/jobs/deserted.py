@@ -6,15 +6,17 @@ Each move is one guarded UPDATE: its row count says whether the worker was still
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
+from longwave import database
 from longwave.jobs import leases, moves
 from longwave.jobs.models import Job, Status
 
 
 def expired(limit: int) -> list[Job]:
-    """Running jobs whose lease ran out."""
-    return list(
-        Job.objects.filter(status=Status.RUNNING, lease_until__lt=Now()).order_by("lease_until")[:limit]
-    )
+    """Running jobs whose lease ran out, but for those that a transaction has locked: the next look sees them."""
+    running = Job.objects.filter(status=Status.RUNNING, lease_until__lt=Now())
+    rows = list(running.order_by("lease_until")[:limit])
+    free = set(database.unlocked(running.filter(pk__in=[row.pk for row in rows]))) if rows else set()
+    return [row for row in rows if row.pk in free]
 
 
 def owned_by(prefix: str) -> list[Job]:

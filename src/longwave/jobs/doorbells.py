@@ -51,6 +51,12 @@ def rung_before(queue: str, age: float, limit: int) -> list[Bell]:
     return bells(_heads().filter(_in(queue), long_ago).order_by("rung_at")[:limit])
 
 
+def without_locked(found: Sequence[Bell]) -> list[Bell]:
+    """Those that no transaction has locked. The others are found again; whoever claimed them now would wait."""
+    free = set(database.unlocked(Job.objects.filter(pk__in=[bell.id for bell in found]))) if found else set()
+    return [bell for bell in found if bell.id in free]
+
+
 def all_in(queue: str, chunk: int) -> Iterator[list[Bell]]:
     """Everything that was queued in there when this began, marked as rung, chunk by chunk.
 

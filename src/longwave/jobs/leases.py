@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
+from longwave import database
 from longwave.jobs import doorbells, moves
 from longwave.jobs.doorbells import Bell
 from longwave.jobs.job_context import Cancelled
@@ -23,12 +24,10 @@ def renew(job_id: int, seq: int, owner: str, lease: float) -> bool | None:
 
     None: somebody's transaction has the row. That is not waited for, as other leases would run out meanwhile.
     """
-    held, until = held_by(job_id, seq, owner), Now() + timedelta(seconds=lease)
-    if not connection.features.has_select_for_update_skip_locked:
-        return held.update(lease_until=until) == 1
+    held = held_by(job_id, seq, owner)
     with transaction.atomic():
-        if list(held.select_for_update(skip_locked=True).values_list("pk", flat=True)):
-            return held.update(lease_until=until) == 1
+        if database.unlocked(held):
+            return held.update(lease_until=Now() + timedelta(seconds=lease)) == 1
     return None if held.exists() else False
 
 

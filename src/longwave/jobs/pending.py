@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
+from django.db import transaction
 from django.db.models import Case, F, QuerySet, Value, When
 from django.db.models.functions import Now
 
+from longwave import database
 from longwave.jobs import doorbells, moves
 from longwave.jobs.doorbells import Bell
 from longwave.jobs.models import Job, Status
@@ -15,7 +17,7 @@ REASONS = 100
 
 
 def due(limit: int) -> list[Bell]:
-    """scheduled, retry → queued for those whose time has come; what to ring for."""
+    """scheduled, retry → queued for those whose time has come, and that nobody has locked; what to ring for."""
     waiting = Job.objects.filter(run_at__lte=Now(), is_waiting=False)
     ids: list[int] = []
     for status in JOB.sources("due"):  # each by itself, so that an index has them in order
@@ -24,7 +26,10 @@ def due(limit: int) -> list[Bell]:
     if not ids:
         return []
     ready = waiting.filter(status__in=JOB.sources("due"), pk__in=ids)
-    ready.update(status=Status.QUEUED, **moves.queued() | {"ready_at": F("run_at")})
+    with transaction.atomic():
+        # Whoever holds a row of these, in a transaction that lasts, must not keep the others and the beat waiting.
+        free = ready.filter(pk__in=database.unlocked(ready))
+        free.update(status=Status.QUEUED, **moves.queued() | {"ready_at": F("run_at")})
     return doorbells.still_queued(ids)
 
 

@@ -98,7 +98,7 @@ def _ring_unheard(queue: str) -> int:
         return 0
     is_empty = broker.depth(queue) == 0  # also the question whether the broker is there
     age = UNHEARD_AFTER if is_empty else INSIST_AFTER
-    bells = unrung or doorbells.rung_before(queue, age, CHUNK)
+    bells = doorbells.without_locked(unrung or doorbells.rung_before(queue, age, CHUNK))
     doorbells.mark_rung([bell.id for bell in bells])
     return len(bells) if ring.ring_all(bells) else 0
 
