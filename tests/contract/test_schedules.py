@@ -10,7 +10,18 @@ from django.db import connection
 
 from longwave import database
 from longwave.core.errors import Conflict, InvalidInput, NotFound
-from longwave.jobs import broker, chore_runs, chores, job, runner, schedule, schedules, ticking, timetable
+from longwave.jobs import (
+    broker,
+    chore_runs,
+    chores,
+    job,
+    rhythm,
+    runner,
+    schedule,
+    schedules,
+    ticking,
+    timetable,
+)
 from longwave.jobs.models import ChoreRun, Job, Schedule, Status, Tick
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -323,6 +334,15 @@ def test_the_list_shows_schedules_with_their_last_run_and_chores(clock: Clock) -
     assert (lines[name].last_result, lines[name].problem) == ("failure", "x" * 255)
     assert "gone" not in lines
     assert ChoreRun.objects.count() == 2
+
+
+def test_the_longest_cron_expression_fits_and_a_longer_one_is_refused(clock: Clock) -> None:
+    minutes = ",".join(map(str, range(33)))
+    a_schedule(cron=f"{minutes} 1 * * *".ljust(rhythm.MAX_CRON))
+    ticking.submit_due()
+    assert Schedule.objects.get(name="s").problem == ""
+    with pytest.raises(InvalidInput, match="100 characters at most"):
+        schedule(cron=f"{minutes},33,34,35 1 * * *", name="t")(work)
 
 
 def test_old_ticks_are_forgotten(clock: Clock) -> None:

@@ -17,6 +17,9 @@ SHORTEST = 1.0
 
 LONGEST = 366 * 86400.0
 
+MAX_CRON = 100
+"""Characters of a cron expression that the table has room for."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -120,7 +123,10 @@ def _cron(expression: str, timezone: str) -> Cron:
     problems: list[Problem] = []
     if not _is_zone(timezone):
         problems.append(Problem("timezone", timezone, "must be a name such as UTC or Europe/Berlin"))
-    if len(expression.split()) != 5:
+    if len(expression) > MAX_CRON:
+        remedy = f"must have {MAX_CRON} characters at most: write */2 for every other one, and 8-18 for a range"
+        problems.append(Problem("cron", expression, remedy))
+    elif len(expression.split()) != 5:
         problems.append(
             Problem("cron", expression, "must have five fields: minute, hour, day, month, weekday")
         )

@@ -117,6 +117,7 @@ def test_all_of_them_in_parts_are_all_of_them(
         ({"cron": "* * * *"}, "five fields"),
         ({"cron": "* * * * * *"}, "five fields"),
         ({"cron": "61 * * * *"}, "bad minute"),
+        ({"cron": ",".join(map(str, range(60))) + " * * * *"}, "100 characters at most"),
         ({"cron": "0 0 31 2 *"}, "bad day-of-month"),
         ({"cron": "0 3 * * *", "timezone": "Mars/Olympus"}, "Europe/Berlin"),
         ({"cron": "0 3 * * *", "timezone": "../../etc/passwd"}, "Europe/Berlin"),
