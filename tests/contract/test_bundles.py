@@ -1,5 +1,6 @@
 """Jobs that share a message, on every database: together while they are brief, and each for itself where it must be."""
 
+import json
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from django.db import OperationalError, connections
 
 from longwave.core.errors import InvalidInput
-from longwave.jobs import declare, endings, heartbeat, job, job_context, leases, ledger, runner
+from longwave.jobs import bundle, declare, endings, heartbeat, job, job_context, leases, ledger, runner
 from longwave.jobs.bundle import Bundle
 from longwave.jobs.models import Job, Status
 
@@ -45,6 +46,12 @@ def nested(levels: int) -> Any:
     """Return so many lists in one another."""
     ran.append(levels)
     return levels_of(levels)
+
+
+@job("bundles.repeated", retries=0)
+def repeated(text: str, times: int) -> str:
+    """Return much."""
+    return text * times
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +101,31 @@ def test_arguments_as_deep_as_may_be_are_stored_and_deeper_ones_refused() -> Non
     for levels in (declare.MAX_DEPTH + 1, 500, 5000):
         with pytest.raises(InvalidInput, match=r"levels deep|cannot be written"):
             brief.submit(value=levels_of(levels), job_dedupe_key="once")
+
+
+@pytest.mark.parametrize("text", ["x", "я", '"', "\U0001f600"])
+def test_a_result_as_large_as_may_be_is_kept_and_a_larger_one_fails(text: str) -> None:
+    most = (declare.MAX_RESULT - 2) // len(json.dumps(text, ensure_ascii=False).encode()[1:-1])
+    ids = repeated.submit_many([{"text": text, "times": times} for times in (1, most, most + 1, 1)])
+    for job_id in ids:
+        runner.perform("bundles.repeated", message([job_id]))
+    assert statuses(ids) == [Status.SUCCESS, Status.SUCCESS, Status.FAILURE, Status.SUCCESS]
+    assert Job.objects.get(pk=ids[1]).result == text * most
+    assert "keep it elsewhere" in Job.objects.get(pk=ids[2]).error
+
+
+def test_results_that_are_large_together_are_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("BRIEF", "LONG", "PATIENCE"):
+        monkeypatch.setattr(bundle, name, 10.0)
+    ids = repeated.submit_many([{"text": "x", "times": 900_000} for _ in range(20)])
+    runner.perform("bundles.repeated", message(ids))
+    assert statuses(ids) == [Status.SUCCESS] * 20
+    assert {len(Job.objects.get(pk=job_id).result) for job_id in ids} == {900_000}
+
+
+def test_arguments_that_are_large_together_are_stored() -> None:
+    ids = brief.submit_many([{"value": f"{number} " + '"' * 30_000} for number in range(700)])
+    assert [Job.objects.get(pk=job_id).args["value"][:4] for job_id in ids[::699]] == ['0 ""', "699 "]
 
 
 def test_stale_pairs_are_dropped() -> None:

@@ -93,7 +93,7 @@ class Bundle:
 
     def _is_special(self, outcome: Any) -> bool:
         """Whether it is no plain success, or somebody is to be told of it."""
-        if isinstance(outcome, BaseException | Again) or declare.json_problem(outcome) is not None:
+        if isinstance(outcome, BaseException | Again) or declare.result_problem(outcome) is not None:
             return True
         return hooks.wants(self._declared.hooks, Outcome.SUCCESS)
 

@@ -30,6 +30,9 @@ MAX_DEPTH = 30
 """Levels of lists and mappings in one argument or result. MariaDB takes 31 in a column, and arguments are in a mapping.
 """
 
+MAX_RESULT = 3_000_000
+"""Bytes of a result as JSON. MySQL and MariaDB take a statement of 16 MB, in which it may have four times as many."""
+
 LONGEST = 3650 * 86400.0
 """Seconds of a pause or a lease: ten years."""
 
@@ -245,15 +248,24 @@ def split(job_type: AnyJob, values: Mapping[str, Any]) -> tuple[dict[str, Any], 
     return args, Options(**{name.removeprefix(OPTION_PREFIX): value for name, value in given.items()})
 
 
-def json_problem(value: object) -> str | None:
-    """Why `value` cannot be stored as JSON in every database; None when it can."""
+def result_problem(value: object) -> str | None:
+    """Why `value` cannot be stored as the result of a job in every database; None when it can."""
+    return json_problem(value, most=MAX_RESULT)
+
+
+def json_problem(value: object, *, most: float = math.inf) -> str | None:
+    """Why `value` cannot be stored as JSON in every database; None when it can. most: bytes that it may have."""
     try:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False)
-        text.encode()
+        size = len(text.encode())
     except UnicodeEncodeError:
         return "holds half a surrogate pair, which is no text"
     except (TypeError, ValueError, RecursionError) as error:
         return f"cannot be written as JSON ({error})"
+    if size > most:
+        return (
+            f"has {size:,} bytes as JSON, of {most:,} that it may have; keep it elsewhere, and return where"
+        )
     if "\\u0000" in text.replace("\\\\", ""):
         return "holds a NUL character, which databases refuse"
     if text.count("[") + text.count("{") > MAX_DEPTH and _is_deep(value):

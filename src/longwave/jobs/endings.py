@@ -40,7 +40,7 @@ def record(declared: AnyJob, held: Claim, outcome: Any) -> None:
 
 
 def _record_result(declared: AnyJob, held: Claim, result: Any) -> None:
-    problem = declare.json_problem(result)
+    problem = declare.result_problem(result)
     if problem is None:
         finish = lambda: not waiting.finish_many(held.owner, [(held, result)])  # noqa: E731
         if _persist(held, "succeeded", finish):

@@ -4,7 +4,7 @@ The other verbs of states.py: leases.py for who runs a job, pending.py, deserted
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -49,9 +49,9 @@ def insert_many(rows: Sequence[Job]) -> list[int]:
     """Insert rows that have no dedupe key; their ids in order. Runs in the caller's transaction."""
     if database.dialect() == "postgresql":
         return _insert_as_json(rows)
-    if connection.features.can_return_rows_from_bulk_insert:
-        return _insert(rows)
-    return _insert_counting(rows)
+    insert = _insert if connection.features.can_return_rows_from_bulk_insert else _insert_counting
+    sizes = [len(json.dumps(row.args)) for row in rows] if database.dialect() == "mysql" else []
+    return [job_id for some in _in_statements(sizes, len(rows)) for job_id in insert(rows[some])]
 
 
 def insert_unique(row: Job) -> tuple[int, bool]:
@@ -66,6 +66,21 @@ def insert_unique(row: Job) -> tuple[int, bool]:
         except IntegrityError:
             # Another submitter was first. Its job is found now, unless it has finished already.
             continue
+
+
+STATEMENT = 3_000_000
+"""Characters of JSON in a statement. MySQL and MariaDB take 16 MB unless told otherwise, and escaping needs a part."""
+
+
+def _in_statements(sizes: Sequence[int], count: int) -> Iterator[slice]:
+    """How so many rows are divided among statements. sizes: characters of each; none where any number is taken."""
+    start = total = 0
+    for position, size in enumerate(sizes):
+        total += size
+        if total > STATEMENT and position > start:
+            yield slice(start, position)
+            start, total = position, size
+    yield slice(start, count)
 
 
 _GIVEN = (
@@ -271,15 +286,23 @@ def finish_many(owner: str, ended: Sequence[tuple[Claim, Any]]) -> set[int]:
 
     Answers with the ids of those, and of those that were not its own any more.
     """
-    name = database.dialect()
-    rows = [[held.id, held.seq, None if result is None else json.dumps(result)] for held, result in ended]
+    rows = [(held.id, held.seq, None if result is None else json.dumps(result)) for held, result in ended]
+    sizes = [len(result or "") for *_, result in rows] if database.dialect() == "mysql" else []
+    lost: set[int] = set()
+    for some in _in_statements(sizes, len(rows)):
+        lost |= _finish(owner, rows[some])
+    return lost
+
+
+def _finish(owner: str, rows: Sequence[tuple[int, int, str | None]]) -> set[int]:
+    """With one statement. rows: id, seq and the result as JSON."""
+    name, ids = database.dialect(), {job_id for job_id, *_ in rows}
     sql = _FINISH[name].format(rows=_FINISHED[name], now=database.NOW_SQL[name])
-    named = [[held.id for held, _ in ended]] if name == "postgresql" else []
+    named = [list(ids)] if name == "postgresql" else []
     with connection.cursor() as cursor:
         cursor.execute(sql, [json.dumps(rows), owner, *named])
         if cursor.rowcount == len(rows):
             return set()
-    ids = {held.id for held, _ in ended}
     # Perhaps they were written before, and the answer was lost.
     written = Job.objects.filter(pk__in=ids, owner=owner, status=Status.SUCCESS)
     return ids - set(written.values_list("pk", flat=True))

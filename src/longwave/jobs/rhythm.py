@@ -124,7 +124,9 @@ def _cron(expression: str, timezone: str) -> Cron:
     if not _is_zone(timezone):
         problems.append(Problem("timezone", timezone, "must be a name such as UTC or Europe/Berlin"))
     if len(expression) > MAX_CRON:
-        remedy = f"must have {MAX_CRON} characters at most: write */2 for every other one, and 8-18 for a range"
+        remedy = (
+            f"must have {MAX_CRON} characters at most: write */2 for every other one, and 8-18 for a range"
+        )
         problems.append(Problem("cron", expression, remedy))
     elif len(expression.split()) != 5:
         problems.append(
