@@ -20,7 +20,8 @@ from longwave.cli import status as status_command
 from longwave.contacts.models import Contact
 from longwave.core.scaling import Limits, Load
 from longwave.database import clock_us
-from longwave.jobs import broker, job, ledger, pausing, presence
+from longwave.jobs import broker, failed, job, leases, ledger, pausing, presence, sweep
+from longwave.jobs.failed import Wanted
 from longwave.jobs.models import Job, Status
 from longwave.ops import status as overview
 from longwave.ops.models import Scaling, ScalingDecision
@@ -58,7 +59,8 @@ def submitted(count: int, **options: Any) -> list[int]:
 
 def aged(ids: list[int], seconds: float) -> None:
     """They were submitted that long ago."""
-    Job.objects.filter(pk__in=ids).update(created_at=timezone.now() - timedelta(seconds=seconds))
+    long_ago = timezone.now() - timedelta(seconds=seconds)
+    Job.objects.filter(pk__in=ids).update(created_at=long_ago, ready_at=long_ago)
 
 
 def ended(seconds: float, *, name: str = "scaling.work", owner: str = "", together: int = 1) -> None:
@@ -103,6 +105,21 @@ def test_of_each_serial_key_only_the_first_is_ready_and_none_while_one_runs() ->
     assert first is not None
     assert ledger.claim(first, 1, "host:1:1:a", 60) is not None
     assert (load().ready, load().running) == (2, 1)
+
+
+def test_what_is_queued_again_has_waited_since_then() -> None:
+    ids = submitted(3)
+    aged(ids, 3600)
+    turn, crashed, once = (ledger.claim(Job.objects.get(pk=pk), 1, f"host:{pk}:1:a", 60) for pk in ids)
+    assert turn is not None
+    assert crashed is not None
+    assert once is not None
+    Job.objects.update(started_at=timezone.now() - timedelta(seconds=600))
+    leases.requeue(turn)
+    sweep.expire_owner(f"host:{crashed.id}:")
+    leases.fail(once, "no luck", "")
+    failed.rerun(Wanted(ids=(once.id,)))
+    assert (load().ready, load().oldest_wait < 60) == (3, True)
 
 
 def test_jobs_that_were_claimed_together_take_one_place_and_the_rest_of_them_waits() -> None:

@@ -7,9 +7,8 @@ from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Any
 
-from django.db.models import Count, Exists, F, Min, OuterRef, QuerySet
+from django.db.models import Count, Exists, Min, OuterRef, QuerySet
 from django.db.models.fields.json import KT
-from django.db.models.functions import Coalesce, Greatest
 
 from longwave import database
 from longwave.campaigns.lane import TURN
@@ -27,13 +26,7 @@ UNKNOWN = 1.0
 NAMES = 1_000
 """Names of jobs whose run time is remembered. There are as many as the code declares."""
 
-SINCE = Greatest(
-    "created_at", Coalesce(F("run_at"), F("created_at")), Coalesce(F("started_at"), F("created_at"))
-)
-"""From when on a ready job could have run: submitted, due, or back from its last turn."""
-
-
-_TOTALS = {"count": Count("pk"), "since": Min(SINCE)}
+_TOTALS = {"count": Count("pk"), "since": Min("ready_at")}
 
 
 @dataclass(frozen=True, slots=True)
