@@ -15,6 +15,7 @@ from django.utils import timezone
 from rich.console import Console
 
 from longwave.campaigns import lifecycle, preparing, tending
+from longwave.campaigns import tasks as campaigns
 from longwave.campaigns.models import Campaign
 from longwave.cli import status as status_command
 from longwave.contacts.models import Contact
@@ -30,7 +31,7 @@ from longwave.ops.scaling.deciding import Decider
 from longwave.ops.scaling.load import Group, Meter, run_times
 from longwave.pacing import ledger as pacing
 from longwave.pacing.models import Limit
-from longwave.senders import senders
+from longwave.senders import senders, tasks
 from longwave.senders.models import Sender
 
 LIMITS = Limits(minimum=1, maximum=8, target_wait=30, calm=60)
@@ -120,6 +121,15 @@ def test_what_is_queued_again_has_waited_since_then() -> None:
     leases.fail(once, "no luck", "")
     failed.rerun(Wanted(ids=(once.id,)))
     assert (load().ready, load().oldest_wait < 60) == (3, True)
+
+
+@pytest.mark.parametrize("number", [None, "abc", 1.5, -1, 10**30, [], {"a": 1}])
+def test_a_sender_or_campaign_that_cannot_be_is_one_job_like_any_other(number: Any) -> None:
+    tasks.send_notification.submit(sender_id=number, address="1", content={}, fields={})
+    assert load(BOTS).ready == 1
+    lanes = [campaigns.lane.submit(campaign_id=one, number=1, generation=1).id for one in (7, number, number)]
+    Job.objects.filter(pk=lanes[2]).update(status=Status.RUNNING, owner="host:1:1:a")
+    assert (load(SEND).ready, load(SEND).running) == (2, 1)
 
 
 def test_jobs_that_were_claimed_together_take_one_place_and_the_rest_of_them_waits() -> None:

@@ -23,6 +23,9 @@ RECENT, FIRST = 1_000, 10_000
 UNKNOWN = 1.0
 """Seconds that a job is taken to run where none of its name has ended yet."""
 
+LONGEST_NUMBER = 18
+"""Digits of a row's number that every database takes."""
+
 NAMES = 1_000
 """Names of jobs whose run time is remembered. There are as many as the code declares."""
 
@@ -149,7 +152,13 @@ def _by_subject(rows: QuerySet[Job], argument: str) -> Iterator[_Waiting]:
     )
     found = asked.annotate(addresses=Count(KT("args__address"), distinct=True), **_TOTALS)
     for row in found.order_by():
-        yield _Waiting(**dict(row) | {"subject": int(row["subject"])})
+        yield _Waiting(**dict(row) | {"subject": _number(row["subject"])})
+
+
+def _number(given: object) -> int | None:
+    """An argument that says which sender or campaign. None for what is no number of a row: that job fails at once."""
+    text = str(given)
+    return int(text) if text.isdecimal() and len(text) <= LONGEST_NUMBER else None
 
 
 def _running(queues: Collection[str]) -> tuple[dict[str, int], dict[str, int]]:
@@ -166,7 +175,8 @@ def _running_lanes(queues: Collection[str]) -> dict[int, int]:
     """Campaign → its lanes that are at work."""
     lanes = Job.objects.filter(status=Status.RUNNING, name=LANE, queue__in=queues)
     found = lanes.annotate(subject=KT("args__campaign_id")).values_list("subject").annotate(Count("pk"))
-    return {int(campaign): count for campaign, count in found.order_by()}
+    numbered = ((_number(campaign), count) for campaign, count in found.order_by())
+    return {campaign: count for campaign, count in numbered if campaign is not None}
 
 
 def run_times(limit: int) -> dict[str, float]:
