@@ -43,7 +43,7 @@ def base(queue: str) -> str:
 def is_known(queue: str) -> bool:
     """Whether jobs may be put there: a queue of the table, or a region of one."""
     name, dot, region = queue.partition(".")
-    return name in PRIORITIES and (bool(region) or not dot) and len(queue) <= MAX_NAME
+    return name in PRIORITIES and (not dot or is_region(region)) and len(queue) <= MAX_NAME
 
 
 def is_region(name: str) -> bool:

@@ -36,6 +36,10 @@ def example(value: int = 0) -> None:
         ({"job_run_at": datetime.min.replace(tzinfo=EAST)}, "job_run_at"),
         ({"job_queue": "emial"}, "job_queue"),
         ({"job_queue": "email."}, "job_queue"),
+        ({"job_queue": "email.EU"}, "job_queue"),
+        ({"job_queue": "email.eu "}, "job_queue"),
+        ({"job_queue": "email.a\0"}, "job_queue"),
+        ({"job_queue": "email.\ud800"}, "job_queue"),
     ],
 )
 def test_an_option_that_is_wrong_is_named_and_nothing_is_inserted(
