@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import connections, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -212,6 +212,18 @@ def test_purging_rings_for_those_behind_in_other_queues(database: str, rung: lis
     rung.clear()
     assert background.purge_queue("import") == 2
     assert sorted(rung) == [(job_id, 1) for job_id in behind]
+
+
+def test_purging_in_a_callers_transaction_rings_after_its_commit(
+    database: str, rung: list[tuple[int, int]]
+) -> None:
+    work.submit(job_serial_key="a")
+    behind = work.submit(job_serial_key="a", job_queue="email").id
+    rung.clear()
+    with transaction.atomic():
+        assert background.purge_queue("import") == 1
+        assert rung == []
+    assert rung == [(behind, 1)]
 
 
 # Progress

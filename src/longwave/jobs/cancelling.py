@@ -1,7 +1,9 @@
 """Taking jobs back: one by its number, or what waits in a queue."""
 
 from collections.abc import Sequence
+from functools import partial
 
+from django.db import transaction
 from django.db.models import Max
 
 from longwave.core.errors import Conflict, InvalidInput, NotFound, Problem
@@ -45,7 +47,9 @@ def purge(queue: str, reason: str) -> int:
         waiting.release_all(
             list(Job.objects.filter(pk__in=ids, is_awaited=True).values_list("pk", flat=True))
         )
-        ring.ring_all(doorbells.heads_of(_serial_keys(ids), but_not_in=queue))
+        heads = doorbells.heads_of(_serial_keys(ids), but_not_in=queue)
+        # In a caller's transaction nobody sees before its commit that they are first, and would drop the message.
+        transaction.on_commit(partial(ring.ring_all, heads), robust=True)
     return total
 
 
