@@ -9,7 +9,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connections, transaction
+import structlog.testing
+from django.db import OperationalError, connections, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -20,6 +21,7 @@ from longwave import config
 from longwave.core.errors import InvalidInput, NotFound
 from longwave.jobs import (
     Again,
+    Cancelled,
     beat_lease,
     broker,
     chores,
@@ -65,6 +67,8 @@ def scripted(plan: str) -> object:
             return Again(after=30)
         case "much later":
             return Again(after=math.inf)
+        case "take back":
+            raise Cancelled("not needed")
         case "odd result":
             return object()
     return plan
@@ -451,6 +455,51 @@ def test_whoever_lost_the_lease_changes_nothing(database: str, bell: Broker) -> 
     assert row(handle.id).result == "right"
 
 
+def answer_is_lost_once(monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    """The first such move is made, and nobody hears of it."""
+    move, lost = getattr(leases, verb), []
+
+    def lossy(*given: Any) -> object:
+        answer = move(*given)
+        if not lost:
+            lost.append(verb)
+            raise OperationalError("server closed the connection unexpectedly")
+        return answer
+
+    monkeypatch.setattr(leases, verb, lossy)
+
+
+@pytest.mark.parametrize(
+    ("plan", "verb", "status", "told"),
+    [
+        ("raise", "retry", Status.RETRY, "job_will_retry"),
+        ("again", "requeue", Status.QUEUED, "job_requeued"),
+        ("later", "postpone", Status.RETRY, "job_postponed"),
+        ("give up", "fail", Status.FAILURE, "job_failed"),
+        ("take back", "stop", Status.CANCELLED, "job_cancelled"),
+    ],
+)
+def test_an_outcome_whose_answer_was_lost_is_followed_up_as_any_other(
+    database: str, bell: Broker, monkeypatch: pytest.MonkeyPatch, plan: str, verb: str, status: str, told: str
+) -> None:
+    first, second = (scripted.submit(plan=plan, job_serial_key="chat 1") for _ in range(2))
+    bell.heard()
+    answer_is_lost_once(monkeypatch, verb)
+    with structlog.testing.capture_logs() as lines:
+        runner.execute(first.id, 1)
+    assert row(first.id).status == status
+    assert [line["event"] for line in lines] == [told]
+    has_ended = status in (Status.FAILURE, Status.CANCELLED)
+    assert bell.heard() == ([(second.id, 1)] if has_ended else [(first.id, 2)] if plan == "again" else [])
+
+
+def test_a_job_that_was_given_up_as_poison_did_not_fail_by_its_own_word(database: str, bell: Broker) -> None:
+    held = started(note.submit().id)
+    assert deserted.poison(row(held.id), "too late", is_dead=True)
+    assert not leases.fail(held, "its own", "")
+    assert row(held.id).error == "too late"
+
+
 def test_a_checkpoint_outlives_the_run(database: str, bell: Broker) -> None:
     handle = scripted.submit(plan="x")
     held = started(handle.id)
@@ -646,6 +695,9 @@ VERBS = (
 )
 
 
+ENDS = ("finish", "retry", "fail", "requeue", "postpone")
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(VERBS), max_size=14))
 def test_any_sequence_of_verbs_follows_the_state_table(database: str, verbs: list[str]) -> None:
@@ -659,9 +711,11 @@ def test_any_sequence_of_verbs_follows_the_state_table(database: str, verbs: lis
             changed = won is not None
             # Repeating one's own claim is no second move.
             allowed = before.status in (Status.QUEUED, Status.RUNNING)
-        elif verb == "finish" and before.status == Status.SUCCESS:
+        elif verb in ENDS and before.status == JOB.target(verb, Status.RUNNING):
             # Asked again after a lost answer, it answers the same; nothing moves.
-            assert _act(verb, before, held) == (before.owner == held.owner)
+            answer = _act(verb, before, held)
+            assert before.owner == held.owner or not answer
+            assert verb != "finish" or answer == (before.owner == held.owner)
             changed = allowed = False
         else:
             changed = bool(_act(verb, before, held))

@@ -1,6 +1,7 @@
 """What the holder of a lease does: renew it, keep what the job tells of itself, and end the run.
 
-Each move is one guarded UPDATE: its row count says whether the lease was still held.
+Each move is one guarded UPDATE: its row count says whether the lease was still held. A second one, made because the
+answer to the first was lost, finds what that has done.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from longwave.jobs.doorbells import Bell
 from longwave.jobs.job_context import Cancelled
 from longwave.jobs.ledger import Claim
 from longwave.jobs.models import Job, Status
+from longwave.jobs.states import JOB
 
 
 def renew(job_id: int, seq: int, owner: str, lease: float) -> bool | None:
@@ -88,7 +90,7 @@ def stop(held: Claim, reason: str) -> bool:
 def stop_if_asked(held: Claim | Job) -> bool:
     """running → cancelled when somebody has cancelled it meanwhile."""
     asked = held_by(held.id, held.seq, held.owner).exclude(cancel_reason="")
-    return asked.update(**moves.leaving("stop"), **moves.ended()) == 1
+    return asked.update(**moves.leaving("stop"), **moves.ended()) == 1 or _was_moved("stop", held)
 
 
 def ask_to_stop(job_id: int, reason: str) -> bool:
@@ -118,10 +120,17 @@ def held_by(job_id: int, seq: int, owner: str) -> QuerySet[Job]:
 
 
 def _move(verb: str, held: Claim, **changes: Any) -> bool:
-    return held_by(held.id, held.seq, held.owner).update(**moves.leaving(verb), **changes) == 1
+    mine = held_by(held.id, held.seq, held.owner)
+    return mine.update(**moves.leaving(verb), **changes) == 1 or _was_moved(verb, held)
 
 
 def _go_on(verb: str, held: Claim, **changes: Any) -> bool:
     """A move after which the job runs again: not when it has been cancelled meanwhile."""
     may_go_on = held_by(held.id, held.seq, held.owner).filter(cancel_reason="")
-    return may_go_on.update(**moves.leaving(verb), **changes) == 1
+    return may_go_on.update(**moves.leaving(verb), **changes) == 1 or _was_moved(verb, held)
+
+
+def _was_moved(verb: str, held: Claim | Job) -> bool:
+    """Whether the move was made before, and its answer lost. Nobody has taken the job since, nor was it found dead."""
+    same = Job.objects.filter(pk=held.id, owner=held.owner, seq__in=(held.seq, held.seq + 1))
+    return same.filter(status=JOB.target(verb, Status.RUNNING), crashes__lte=held.crashes).exists()
