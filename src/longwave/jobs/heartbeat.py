@@ -51,12 +51,13 @@ class _Heart:
 
     def add(self, beat: _Beat) -> None:
         with self._changed:
-            self._beats.add(beat)
             if not self._is_alive:
-                self._is_alive = True
+                # It may be refused, where a machine has no room for another thread: then the next job tries again.
                 threading.Thread(target=self._live, name="longwave-heartbeat", daemon=True).start()
+                self._is_alive = True
             elif beat.due < self._wakes:
                 self._changed.notify()
+            self._beats.add(beat)
 
     def remove(self, beat: _Beat) -> None:
         with self._changed:

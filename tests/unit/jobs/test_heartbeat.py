@@ -1,5 +1,6 @@
 """Leases: renewed while a job runs, and known to be lost without asking anybody."""
 
+import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -43,6 +44,26 @@ def test_a_lease_is_renewed_for_as_long_as_the_job_runs(sqlite: str) -> None:
         assert row.lease_until is not None
         assert row.lease_until > timezone.now()
     until(context.lost)
+
+
+def test_a_thread_that_could_not_be_started_is_started_for_the_next_job(
+    sqlite: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    heartbeat._forget_after_fork()  # a process in which no job has run
+    _, refused = running(0.3)
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="new thread"):
+            heartbeat.renewing(refused, 0.3).__enter__()
+    _, context = running(0.3)
+    first = job_context.now()
+    with heartbeat.renewing(context, 0.3):
+        until(lambda: job_context.now() > first + 0.7)
+        assert not context.lost()
+        assert refused.lost()
 
 
 def test_short_jobs_cost_no_renewal(sqlite: str, monkeypatch: pytest.MonkeyPatch) -> None:
