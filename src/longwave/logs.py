@@ -16,8 +16,10 @@ import structlog
 
 from longwave.core.errors import InvalidInput, Problem
 
-TOKEN = re.compile(r"(\d{3,}):[\w-]{30,}")
-"""A bot token: the bot's number, which may be shown, and the secret, which may not."""
+TOKEN = re.compile(r"(?<!\d)(\d{3,}):[\w-]{30,}")
+"""A bot token: the bot's number, which may be shown, and the secret, which may not. Not looked for at each digit of a
+number: that would take minutes for one of a hundred thousand, which an error's text may hold.
+"""
 
 URL_PASSWORD = re.compile(r"(?<=://)([^\s/:@]*):[^\s/@]+@")
 

@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -128,6 +129,12 @@ def test_no_token_survives_scrubbing(bot: int, secret: str, around: tuple[str, s
     scrubbed = logs.scrub(f"{around[0]}{bot}:{secret}{around[1]}")
     assert secret not in scrubbed
     assert str(bot) in scrubbed
+
+
+def test_a_long_number_takes_no_longer_than_any_text() -> None:
+    number, began = "7" * 30_000, time.process_time()
+    assert logs.scrub(f"{number} {TOKEN}") == f"{number} 123456789:…"
+    assert time.process_time() - began < 1.0
 
 
 def test_a_url_s_password_is_masked_and_its_host_is_not() -> None:
