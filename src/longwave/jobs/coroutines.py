@@ -26,6 +26,7 @@ class _Loop:
 
     def __init__(self) -> None:
         self._started = threading.Event()
+        self._is_closing = False
         self._thread = threading.Thread(target=self._live, name="longwave-loop", daemon=True)
         self._thread.start()
         self._started.wait()
@@ -37,7 +38,16 @@ class _Loop:
             self.loop = runner.get_loop()
             asyncio.set_event_loop(self.loop)
             self._started.set()
+            while not self._is_closing:
+                self._run_on()
+
+    def _run_on(self) -> None:
+        """Run until the end; what one job does to the loop must not end it for the others."""
+        try:
             self.loop.run_forever()
+        except (SystemExit, KeyboardInterrupt) as error:
+            # Raised in a task. Whoever waits for that gets it too; from here it would end the thread.
+            log.warning("loop_goes_on", why=type(error).__name__)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         if threading.current_thread() is self._thread:
@@ -54,6 +64,7 @@ class _Loop:
             raise
 
     def close(self) -> None:
+        self._is_closing = True
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(CLOSE_PATIENCE)
 

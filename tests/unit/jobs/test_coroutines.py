@@ -4,8 +4,12 @@ import asyncio
 import contextvars
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -58,6 +62,41 @@ def test_errors_and_context_pass_through() -> None:
 
     with pytest.raises(KeyError, match="5"):
         coroutines.run(fail())
+
+
+async def _exit() -> None:
+    sys.exit(3)
+
+
+async def _exit_beside() -> None:
+    await asyncio.gather(asyncio.create_task(_exit()), return_exceptions=True)
+
+
+async def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+async def _stop_the_loop() -> None:
+    asyncio.get_running_loop().stop()
+
+
+@pytest.mark.parametrize("end", [_exit, _exit_beside, _interrupt, _stop_the_loop])
+def test_a_job_that_wants_to_end_the_process_ends_no_loop_under_the_others(
+    end: Callable[[], Coroutine[Any, Any, None]],
+) -> None:
+    loop, may_end = coroutines.run(_loop()), asyncio.Event()
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(lambda: coroutines.run(asyncio.wait_for(may_end.wait(), 5)))
+        with suppress(SystemExit, KeyboardInterrupt):
+            coroutines.run(end())
+        loop.call_soon_threadsafe(may_end.set)
+        assert other.result() is True
+    assert coroutines.run(_loop()) is loop
+
+
+def test_whoever_waits_for_a_coroutine_that_exits_is_told() -> None:
+    with pytest.raises(SystemExit, match="3"):
+        coroutines.run(_exit())
 
 
 def test_a_time_limit_cancels_the_coroutine_before_the_next_one_starts() -> None:
