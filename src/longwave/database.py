@@ -136,6 +136,17 @@ def was_rolled_back(error: BaseException) -> bool:
     return isinstance(error, OperationalError) and any(word in str(error).lower() for word in _ROLLED_BACK)
 
 
+LOCK_PATIENCE = 10.0
+"""Seconds that what met others at the same rows is tried again."""
+
+
+def untangled(work: Callable[[], T]) -> T:
+    """Run it again when the database gave it up for another's locks. In a transaction of the caller's, that is his."""
+    if connection.in_atomic_block:
+        return work()
+    return persist(work, give_up_after=LOCK_PATIENCE, when=was_rolled_back)
+
+
 def persist(
     work: Callable[[], T],
     *,

@@ -6,6 +6,7 @@ from functools import partial
 from django.db import transaction
 from django.db.models import Max
 
+from longwave import database
 from longwave.core.errors import Conflict, InvalidInput, NotFound, Problem
 from longwave.jobs import doorbells, endings, leases, ledger, pending, queues, ring, waiting
 from longwave.jobs.models import FINISHED, Job
@@ -28,10 +29,10 @@ def cancel(job_id: int, reason: str) -> bool:
             raise NotFound(f"There is no task {job_id}; those that ended are forgotten after a while.")
         if row.status in FINISHED:
             return False
-        if pending.cancel([job_id], reason):
+        if database.untangled(lambda: pending.cancel([job_id], reason)):
             endings.followed(job_id, row.serial_key)
             return True
-        if leases.ask_to_stop(job_id, reason):
+        if database.untangled(lambda: leases.ask_to_stop(job_id, reason)):
             return True
     raise Conflict(f"Task {job_id} begins and ends its turns faster than it can be cancelled; try again.")
 
@@ -43,7 +44,7 @@ def purge(queue: str, reason: str) -> int:
         raise InvalidInput(Problem("queue", queue, f"must be one of {names}, or a region such as email.eu"))
     total, last = 0, _last_id()
     while ids := _waiting_in(queue, CHUNK, last):
-        total += pending.cancel(ids, reason)
+        total += database.untangled(partial(pending.cancel, ids, reason))
         waiting.release_all(
             list(Job.objects.filter(pk__in=ids, is_awaited=True).values_list("pk", flat=True))
         )

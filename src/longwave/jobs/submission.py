@@ -2,9 +2,9 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from django.db import transaction
 
@@ -14,12 +14,7 @@ from longwave.jobs import job_context, ledger, queues, ringer, waiting
 from longwave.jobs.declare import AnyJob, JobHandle, Options
 from longwave.jobs.models import Job, Status
 
-T = TypeVar("T")
-
 CHUNK = 1000
-
-LOCK_PATIENCE = 10.0
-"""Seconds that a submit of several rows is tried again when it met others at them."""
 
 MAX_SERIAL_KEY = 190
 
@@ -30,10 +25,11 @@ _PLAIN = re.compile(r"[a-z0-9:._/-]{1,64}")
 def submit(job_type: AnyJob, args: Mapping[str, Any], options: Options) -> JobHandle:
     """Insert one job, unless an unfinished one has its dedupe key."""
     if options.after:
-        return _untangled(lambda: _submit_waiting(job_type, args, options))
+        return database.untangled(lambda: _submit_waiting(job_type, args, options))
     row = _row(job_type, args, options)
-    # No transaction around one statement: outside of a caller's it would cost two more round trips.
-    job_id, created = _insert(row)
+    # No transaction around one statement: outside of a caller's it would cost two more round trips. Whoever has the key
+    # may be inserted, or end, at the same moment: MySQL and MariaDB take some of those who meet there for a deadlock.
+    job_id, created = database.untangled(lambda: _insert(row)) if row.dedupe_slot else _insert(row)
     if created and row.status == Status.QUEUED:
         _ring_after_commit(job_type, row.queue, [job_id], is_alone=row.serial_key is not None)
     return JobHandle(job_id, created)
@@ -41,7 +37,7 @@ def submit(job_type: AnyJob, args: Mapping[str, Any], options: Options) -> JobHa
 
 def submit_many(job_type: AnyJob, jobs: Sequence[tuple[Mapping[str, Any], Options]]) -> list[int]:
     """Insert all of them or none. Those with a dedupe key cost a statement each."""
-    return _untangled(lambda: _submit_many(job_type, jobs))
+    return database.untangled(lambda: _submit_many(job_type, jobs))
 
 
 def _insert(row: Job) -> tuple[int, bool]:
@@ -58,13 +54,6 @@ def _submit_waiting(job_type: AnyJob, args: Mapping[str, Any], options: Options)
             if row.status == Status.QUEUED:
                 _ring_after_commit(job_type, row.queue, [job_id], is_alone=row.serial_key is not None)
     return JobHandle(job_id, created)
-
-
-def _untangled(work: Callable[[], T]) -> T:
-    """Run it again when the database gave it up for another's locks. In a transaction of the caller's, that is his."""
-    if transaction.get_connection().in_atomic_block:
-        return work()
-    return database.persist(work, give_up_after=LOCK_PATIENCE, when=database.was_rolled_back)
 
 
 def _submit_many(job_type: AnyJob, jobs: Sequence[tuple[Mapping[str, Any], Options]]) -> list[int]:
