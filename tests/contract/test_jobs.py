@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from longwave import config
+from longwave import database as clocks
 from longwave.core.errors import InvalidInput, NotFound
 from longwave.jobs import (
     Again,
@@ -240,6 +241,21 @@ def test_a_job_for_later_is_not_rung_before(database: str, bell: Broker) -> None
     assert sweep.queue_due() == 1
     assert bell.heard() == [(later.id, 2)]
     assert runner.execute(later.id, 2)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(hours=-1)])
+def test_a_bot_whose_clock_is_wrong_has_a_job_run_no_earlier_and_no_later(
+    database: str, bell: Broker, monkeypatch: pytest.MonkeyPatch, ahead: timedelta
+) -> None:
+    monkeypatch.setattr(
+        clocks, "now", lambda: timezone.now() - ahead
+    )  # so much is this process' clock ahead of it
+    now = timezone.now() - ahead
+    soon, before = now + timedelta(minutes=30), now - timedelta(minutes=30)
+    ids = [note.submit(job_run_at=moment).id for moment in (soon, before)]
+    ids += note.submit_many([{"job_run_at": moment} for moment in (soon, before)])
+    assert [row(job_id).status for job_id in ids] == [Status.SCHEDULED, Status.QUEUED] * 2
+    assert bell.heard() == [(ids[1], 1), (ids[3], 1)]
 
 
 def test_submitting_twice_with_one_dedupe_key_is_one_job(database: str, bell: Broker) -> None:

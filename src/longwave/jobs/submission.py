@@ -26,7 +26,7 @@ def submit(job_type: AnyJob, args: Mapping[str, Any], options: Options) -> JobHa
     """Insert one job, unless an unfinished one has its dedupe key."""
     if options.after:
         return database.untangled(lambda: _submit_waiting(job_type, args, options))
-    row = _row(job_type, args, options)
+    (row,) = _rows(job_type, [(args, options)])
     # No transaction around one statement: outside of a caller's it would cost two more round trips. Whoever has the key
     # may be inserted, or end, at the same moment: MySQL and MariaDB take some of those who meet there for a deadlock.
     job_id, created = database.untangled(lambda: _insert(row)) if row.dedupe_slot else _insert(row)
@@ -45,7 +45,7 @@ def _insert(row: Job) -> tuple[int, bool]:
 
 
 def _submit_waiting(job_type: AnyJob, args: Mapping[str, Any], options: Options) -> JobHandle:
-    row = _row(job_type, args, options)
+    (row,) = _rows(job_type, [(args, options)])
     with transaction.atomic():
         (waits_for,) = waiting.hold([(row, options.after)])
         job_id, created = _insert(row)
@@ -57,7 +57,7 @@ def _submit_waiting(job_type: AnyJob, args: Mapping[str, Any], options: Options)
 
 
 def _submit_many(job_type: AnyJob, jobs: Sequence[tuple[Mapping[str, Any], Options]]) -> list[int]:
-    rows = [_row(job_type, args, options) for args, options in jobs]
+    rows = _rows(job_type, jobs)
     with transaction.atomic():
         waits = waiting.hold([(row, options.after) for row, (_, options) in zip(rows, jobs, strict=True)])
         plain = [row for row in rows if not row.dedupe_slot]
@@ -89,15 +89,25 @@ def _ring_after_commit(job_type: AnyJob, queue: str, ids: list[int], *, is_alone
         transaction.on_commit(lambda: ringer.soon(job_type.name, queue, pairs, is_alone=alone), robust=True)
 
 
+def _rows(job_type: AnyJob, jobs: Sequence[tuple[Mapping[str, Any], Options]]) -> list[Job]:
+    """What is for a moment that has passed is for now: by the database's clock, as that of a bot may be wrong."""
+    rows = [_row(job_type, args, options) for args, options in jobs]
+    dated = [(row, row.run_at) for row in rows if row.run_at is not None]
+    if dated:
+        now = database.now()
+        for row, run_at in dated:
+            row.status = Status.SCHEDULED if run_at > now else Status.QUEUED
+    return rows
+
+
 def _row(job_type: AnyJob, args: Mapping[str, Any], options: Options) -> Job:
     job_type.check(args)
     _check_options(options)
-    is_due = options.run_at is None or options.run_at <= datetime.now(UTC)
     return Job(
         name=job_type.name,
         queue=options.queue or job_type.queue,
         args=dict(args),
-        status=Status.QUEUED if is_due else Status.SCHEDULED,
+        status=Status.QUEUED,
         run_at=options.run_at,
         serial_key=options.serial_key,
         dedupe_slot=_dedupe_slot(job_type.name, options.dedupe_key),
