@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 import signal
 import sys
 import threading
@@ -38,6 +37,7 @@ MINIMUM, MAXIMUM = 1, 4
 TARGET_WAIT = 30.0
 COOL_DOWN = 180.0
 EVERY = 5.0
+DAY = 86_400
 MOST_WORKERS = 1_000
 
 SHOWN = 20
@@ -103,7 +103,7 @@ def autoscale(
     as_json: Annotated[bool, typer.Option("--json", help="JSON, with --dry-run or --history.")] = False,
 ) -> None:
     """Keep as many workers as the work needs: more at once, fewer after a calm while."""
-    _check_finite({"--cool-down": cool_down, "--every": every})
+    _check_seconds({"--cool-down": cool_down, "--every": every})
     regional = regional_queues(region or [], all_regions=all_regions)
     wish = Wish(
         group or (), minimum or (), maximum or (), target_wait or (), concurrency or (), cool_down, regional
@@ -197,15 +197,16 @@ def _positive(text: str) -> float:
         value = float(text)
     except ValueError:
         value = 0.0
-    if not 0 < value <= 86_400:
+    if not 0 < value <= DAY:
         raise ValueError("must be a number of seconds above 0, and a day at most")
     return value
 
 
-def _check_finite(options: Mapping[str, float]) -> None:
-    wrong = [(name, value) for name, value in options.items() if not math.isfinite(value)]
+def _check_seconds(options: Mapping[str, float]) -> None:
+    wrong = [(name, value) for name, value in options.items() if not value <= DAY]
     if wrong:
-        raise InvalidInput(*(Problem(name, value, "must be a number of seconds") for name, value in wrong))
+        remedy = "must be a number of seconds, and a day at most"
+        raise InvalidInput(*(Problem(name, value, remedy) for name, value in wrong))
 
 
 def _crossed(names: Sequence[str], least: dict[str, int], most: dict[str, int]) -> Iterator[Problem]:

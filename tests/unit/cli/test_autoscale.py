@@ -74,10 +74,11 @@ def test_what_cannot_be_is_refused_with_what_can(wish: Wish, complaint: str) -> 
 
 
 @pytest.mark.parametrize("option", ["--every", "--cool-down"])
-def test_seconds_come_to_an_end(option: str) -> None:
-    result = CliRunner().invoke(_app, [option, "inf"])
+@pytest.mark.parametrize("seconds", ["inf", "1e+12"])
+def test_seconds_come_to_an_end(option: str, seconds: str) -> None:
+    result = CliRunner().invoke(_app, [option, seconds])
     assert isinstance(result.exception, InvalidInput)
-    assert f"{option} = inf: must be a number of seconds" in str(result.exception)
+    assert f"{option} = {float(seconds)}: must be a number of seconds, and a day" in str(result.exception)
 
 
 def test_a_dry_run_says_what_would_be_and_changes_nothing(sqlite: str) -> None:
