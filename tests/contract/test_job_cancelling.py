@@ -184,6 +184,31 @@ def test_of_a_claim_and_a_cancel_at_the_same_moment_one_wins(database: str) -> N
         assert row(job_id).cancel_reason == "race"
 
 
+def test_all_jobs_of_a_name_are_taken_back_also_one_that_starts_meanwhile(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cancelling, "CHUNK", 2)
+    waiting = [*work.submit_many([{} for _ in range(5)]), work.submit(job_queue="email").id]
+    running, starts, other = work.submit().id, work.submit().id, itself.submit().id
+    claimed(running)
+    cancel = pending.cancel
+
+    def late(ids: list[int], reason: str) -> int:
+        if row(starts).status == Status.QUEUED:
+            claimed(starts)
+        return cancel(ids, reason)
+
+    monkeypatch.setattr(pending, "cancel", late)
+    assert cancelling.cancel_all("a mistake", name=work.name) == cancelling.Taken(6, 2)
+    assert {row(job_id).status for job_id in waiting} == {Status.CANCELLED}
+    begun = [row(job_id) for job_id in (running, starts)]
+    assert {(one.status, one.cancel_reason) for one in begun} == {(Status.RUNNING, "a mistake")}
+    assert row(other).status == Status.QUEUED
+    assert cancelling.cancel_all("again", name=work.name, queue="email") == cancelling.Taken(0, 0)
+    with pytest.raises(InvalidInput, match="queue = ''"):
+        cancelling.cancel_all("everything")
+
+
 # Queues
 
 

@@ -146,6 +146,7 @@ def asked() -> Iterator[tuple[str, Act]]:
         lambda: Job.objects.filter(queue="email", status=Status.QUEUED).order_by("ready_at").first(),
     )
     yield "purge", lambda: cancelling.purge("email", "not wanted")
+    yield "cancel all", lambda: cancelling.cancel_all("not wanted", name="used.3")
     yield "drift: ready", drift._ready
     yield "drift: unheard", lambda: list(drift._unheard(set()))
     yield "drift: leases", lambda: list(drift._lost_leases())

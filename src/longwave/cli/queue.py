@@ -118,23 +118,47 @@ def purge(queue: Queue, yes: Yes = False, as_json: AsJson = False) -> None:
 
 @app.command()
 def cancel(
-    job_ids: Annotated[list[int], typer.Argument(help="The jobs' ids.")],
+    which: Which,
+    queue: OfQueue = "",
+    name: OfName = "",
     reason: Annotated[str, typer.Option(help="Kept with the job.")] = "cancelled by hand",
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Cancel jobs: one that waits at once, one that runs at its next checkpoint, or when it fails."""
-    wanted = list(dict.fromkeys(job_ids))
+    wanted = _wanted(which, queue=queue, name=name, since="", grep="")
+    ended: dict[int, str] = {}
+    if wanted.ids:
+        if queue or name:
+            raise InvalidInput(
+                Problem("which", which[0], "must be the word all where --queue or --name is given")
+            )
+        taken, ended = _cancel_each(wanted.ids, reason)
+    else:
+        if not queue and not name:
+            raise InvalidInput(Problem("which", "all", "needs --queue or --name"))
+        if total := listing.count(Sought(queue=queue, name=name)):
+            _ask(yes, f"Cancel {_jobs(total)}?")
+        taken = cancelling.cancel_all(reason, queue=queue, name=name)
+    lines = (
+        [f"Cancelled {_jobs(taken.cancelled)}."] if taken.cancelled or not (taken.running or ended) else []
+    )
+    if taken.running:
+        end = "ends at its" if taken.running == 1 else "end at their"
+        lines.append(f"{_jobs(taken.running)} running: {end} next checkpoint, or progress.")
+    lines += [f"Not job {job_id}: it is {status}." for job_id, status in ended.items()]
+    _answer(asdict(taken) | {"ended": ended}, as_json, "\n".join(lines))
+    raise typer.Exit(1 if ended else 0)
+
+
+def _cancel_each(ids: Sequence[int], reason: str) -> tuple[cancelling.Taken, dict[int, str]]:
+    """What became of them, and how those stand that had ended."""
+    wanted = list(dict.fromkeys(ids))
     for job_id in wanted:
         _look(job_id)
     ended = {job_id: _look(job_id).status for job_id in wanted if not cancelling.cancel(job_id, reason)}
-    asked = [job_id for job_id in wanted if job_id not in ended]
-    running = [job_id for job_id in asked if _look(job_id).status == Status.RUNNING]
-    cancelled = [job_id for job_id in asked if job_id not in running]
-    lines = [f"Cancelled {_jobs(len(cancelled))}."] if cancelled else []
-    lines += [f"Job {job_id} runs: it ends at its next checkpoint, or progress." for job_id in running]
-    lines += [f"Not job {job_id}: it is {status}." for job_id, status in ended.items()]
-    _answer({"cancelled": cancelled, "running": running, "ended": ended}, as_json, "\n".join(lines))
-    raise typer.Exit(1 if ended else 0)
+    running = sum(_look(job_id).status == Status.RUNNING for job_id in wanted if job_id not in ended)
+    return cancelling.Taken(len(wanted) - len(ended) - running, running), ended
 
 
 @app.command()
@@ -329,7 +353,7 @@ def _ids(which: list[str] | None) -> tuple[int, ...]:
         return ()
     wrong = [word for word in which if not word.isdecimal()]
     if wrong:
-        raise InvalidInput(Problem("which", wrong[0], "must be job ids, or the word all"))
+        raise InvalidInput(Problem("which", wrong[0], "must be job ids, or the word all by itself"))
     return tuple(map(int, which))
 
 

@@ -1,15 +1,16 @@
-"""Taking jobs back: one by its number, or what waits in a queue."""
+"""Taking jobs back: one by its number, all of a name, or what waits in a queue."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Max, QuerySet
 
 from longwave import database
 from longwave.core.errors import Conflict, InvalidInput, NotFound, Problem
 from longwave.jobs import doorbells, endings, leases, ledger, pending, queues, ring, waiting
-from longwave.jobs.models import FINISHED, Job
+from longwave.jobs.models import FINISHED, Job, Status
 from longwave.jobs.states import JOB
 
 CHUNK = 1000
@@ -39,19 +40,54 @@ def cancel(job_id: int, reason: str) -> bool:
 
 def purge(queue: str, reason: str) -> int:
     """Cancel what is in the queue now and has not begun; how many. Running jobs go on. Raises InvalidInput."""
-    if not queues.is_known(queue):
-        names = ", ".join(queues.PRIORITIES)
-        raise InvalidInput(Problem("queue", queue, f"must be one of {names}, or a region such as email.eu"))
-    total, last = 0, _last_id()
-    while ids := _waiting_in(queue, CHUNK, last):
+    _check(queue)
+    return _cancel_waiting(_those_until_now(queue, ""), reason, but_not_in=queue)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """How many jobs were cancelled at once, and how many run, and stop at their next checkpoint."""
+
+    cancelled: int
+    running: int
+
+
+def cancel_all(reason: str, *, queue: str = "", name: str = "") -> Taken:
+    """As `cancel`, for all jobs that there are now of this queue, of this name, or of both. Raises InvalidInput."""
+    if queue or not name:
+        _check(queue)
+    jobs, reason = _those_until_now(queue, name), reason.strip() or "cancelled"
+    cancelled = running = 0
+    while True:  # what was claimed, or came back for another try, between the two looks is met by the next
+        waited = _cancel_waiting(jobs, reason)
+        begun = jobs.filter(status=Status.RUNNING, cancel_reason="").values_list("pk", flat=True)
+        asked = [database.untangled(partial(leases.ask_to_stop, job_id, reason)) for job_id in list(begun)]
+        if not waited and not any(asked):
+            return Taken(cancelled, running)
+        cancelled, running = cancelled + waited, running + sum(asked)
+
+
+def _cancel_waiting(jobs: QuerySet[Job], reason: str, *, but_not_in: str = "") -> int:
+    """Cancel those that have not begun; how many. but_not_in: the queue of which nothing is left to be rung for."""
+    total = 0
+    while ids := _waiting_of(jobs):
         total += database.untangled(partial(pending.cancel, ids, reason))
         waiting.release_all(
             list(Job.objects.filter(pk__in=ids, is_awaited=True).values_list("pk", flat=True))
         )
-        heads = doorbells.heads_of(_serial_keys(ids), but_not_in=queue)
+        heads = doorbells.heads_of(_serial_keys(ids), but_not_in=but_not_in)
         # In a caller's transaction nobody sees before its commit that they are first, and would drop the message.
         transaction.on_commit(partial(ring.ring_all, heads), robust=True)
     return total
+
+
+def _those_until_now(queue: str, name: str) -> QuerySet[Job]:
+    last = Job.objects.aggregate(last=Max("pk"))["last"] or 0
+    jobs = Job.objects.filter(pk__lte=last)
+    if name:
+        jobs = jobs.filter(name=name)
+    # Of a queue an index has them in order; of all of them it has not, and none is needed.
+    return jobs.filter(queue=queue).order_by("ready_at") if queue else jobs
 
 
 def _serial_keys(ids: Sequence[int]) -> set[str]:
@@ -59,15 +95,15 @@ def _serial_keys(ids: Sequence[int]) -> set[str]:
     return {key for key in keys if key is not None}
 
 
-def _waiting_in(queue: str, limit: int, last_id: int) -> list[int]:
-    """Jobs of a queue, up to the number `last_id`, that have not begun."""
-    waiting = Job.objects.filter(queue=queue, pk__lte=last_id).order_by("ready_at")
+def _waiting_of(jobs: QuerySet[Job]) -> list[int]:
+    """The first of these that have not begun."""
     for status in JOB.sources("cancel"):  # each by itself, so that an index has them in order
-        if ids := list(waiting.filter(status=status).values_list("pk", flat=True)[:limit]):
+        if ids := list(jobs.filter(status=status).values_list("pk", flat=True)[:CHUNK]):
             return ids
     return []
 
 
-def _last_id() -> int:
-    """The highest number of a job there is."""
-    return Job.objects.aggregate(last=Max("pk"))["last"] or 0
+def _check(queue: str) -> None:
+    if not queues.is_known(queue):
+        names = ", ".join(queues.PRIORITIES)
+        raise InvalidInput(Problem("queue", queue, f"must be one of {names}, or a region such as email.eu"))

@@ -111,7 +111,7 @@ def test_jobs_are_cancelled_by_id_and_what_became_of_each_is_said() -> None:
     assert told.exit_code == 1
     assert told.output.splitlines() == [
         "Cancelled 1 job.",
-        f"Job {running.pk} runs: it ends at its next checkpoint, or progress.",
+        "1 job running: ends at its next checkpoint, or progress.",
         f"Not job {ended.pk}: it is success.",
     ]
     kept = [Job.objects.get(pk=row.pk) for row in (waiting, running)]
@@ -120,7 +120,21 @@ def test_jobs_are_cancelled_by_id_and_what_became_of_each_is_said() -> None:
         (Status.RUNNING, "cancelled by hand"),
     ]
     again = json.loads(run("cancel", str(running.pk), "--reason", "too slow", "--json"))
-    assert again == {"cancelled": [], "running": [running.pk], "ended": {}}
+    assert again == {"cancelled": 0, "running": 1, "ended": {}}
+
+
+def test_all_jobs_of_a_name_are_cancelled_when_asked_for_by_it() -> None:
+    mine, other = a_job(name="a.mine"), a_job(name="a.other")
+    for words, remedy in (
+        (("cancel", "all"), "which = 'all': needs --queue or --name"),
+        (("cancel", str(mine.pk), "--name", "a.mine"), "must be the word all"),
+        (("cancel", "all", "--name", "a.mine"), r"--yes.*Cancel 1 job\?"),
+    ):
+        with pytest.raises(InvalidInput, match=remedy):
+            run(*words)
+    assert run("cancel", "all", "--name", "a.mine", "--yes") == "Cancelled 1 job.\n"
+    assert run("cancel", "all", "--name", "a.mine") == "Cancelled 0 jobs.\n"
+    assert [Job.objects.get(pk=row.pk).status for row in (mine, other)] == [Status.CANCELLED, Status.QUEUED]
 
 
 def test_a_failed_job_is_listed_shown_and_forgotten(workers: None) -> None:
