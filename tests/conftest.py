@@ -9,6 +9,9 @@ import pytest
 
 for name in [name for name in os.environ if name.startswith("LONGWAVE_")]:
     del os.environ[name]
+os.environ.pop(
+    "COLUMNS", None
+)  # tables are as wide as it says, wherever they go; a runner of tests may set it
 os.environ["LONGWAVE_HOME"] = tempfile.mkdtemp(prefix="longwave-test-")
 
 import longwave  # noqa: E402
