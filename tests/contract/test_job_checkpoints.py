@@ -23,6 +23,27 @@ def careful() -> None:
         context.checkpoint("done")
 
 
+@job("checkpoints.careless", retries=3, backoff=(1,))
+def careless(value: object = None) -> None:
+    """Store what no database can hold."""
+    job_context.current().checkpoint(UNSTORABLE[int(str(value))])
+
+
+deep: list[object] = []
+for _ in range(40):
+    deep = [deep]
+UNSTORABLE = ("a\0b", float("nan"), {1, 2}, deep, "x" * 4_000_000)
+
+
+@pytest.mark.parametrize("number", range(len(UNSTORABLE)))
+def test_what_not_every_database_can_hold_fails_the_job_with_words(database: str, number: int) -> None:
+    job_id = careless.submit(value=number).id
+    runner.execute(job_id, 1)
+    row = Job.objects.get(pk=job_id)
+    assert (row.status, row.checkpoint) == (Status.FAILURE, None)
+    assert row.error.startswith("checkpoint = ")
+
+
 @pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
 def test_a_checkpoint_outlives_a_lost_connection(database: str) -> None:
     done.clear()

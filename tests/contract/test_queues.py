@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
 from longwave.core.errors import Conflict, InvalidInput, NotFound
@@ -106,6 +107,15 @@ def test_all_failed_jobs_run_again_once(rung: list[tuple[int, int]]) -> None:
     assert failed.rerun(Wanted(grep="number")).queued == 3
     assert sorted(rung) == [(job_id, 2) for job_id in ids]
     assert failed.rerun(Wanted()).queued == 0
+
+
+def test_what_runs_again_in_a_transaction_is_rung_for_after_its_commit(rung: list[tuple[int, int]]) -> None:
+    (job_id,) = failures(-1)
+    rung.clear()
+    with transaction.atomic():
+        assert failed.rerun(Wanted()).queued == 1
+        assert rung == []
+    assert rung == [(job_id, 2)]
 
 
 def test_a_job_that_runs_again_takes_its_dedupe_key_back() -> None:

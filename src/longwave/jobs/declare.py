@@ -249,7 +249,7 @@ def split(job_type: AnyJob, values: Mapping[str, Any]) -> tuple[dict[str, Any], 
 
 
 def result_problem(value: object) -> str | None:
-    """Why `value` cannot be stored as the result of a job in every database; None when it can."""
+    """Why `value` cannot be stored as a job's result or checkpoint in every database; None when it can."""
     return json_problem(value, most=MAX_RESULT)
 
 
@@ -263,9 +263,7 @@ def json_problem(value: object, *, most: float = math.inf) -> str | None:
     except (TypeError, ValueError, RecursionError) as error:
         return f"cannot be written as JSON ({error})"
     if size > most:
-        return (
-            f"has {size:,} bytes as JSON, of {most:,} that it may have; keep it elsewhere, and return where"
-        )
+        return f"has {size:,} bytes as JSON, of {most:,} that it may have; keep it elsewhere, and give where it is"
     if "\\u0000" in text.replace("\\\\", ""):
         return "holds a NUL character, which databases refuse"
     if text.count("[") + text.count("{") > MAX_DEPTH and _is_deep(value):

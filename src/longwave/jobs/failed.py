@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -60,7 +61,8 @@ def rerun(wanted: Wanted) -> Rerun:
     for ids in _in_chunks(wanted, refused):
         refused |= _requeue(ids)
         bells = doorbells.still_queued(ids)
-        ring.ring_all(bells)
+        # In a caller's transaction they are failed for everybody else until its commit.
+        transaction.on_commit(partial(ring.ring_all, bells), robust=True)
         queued += len(bells)
     return Rerun(queued, refused)
 

@@ -1,6 +1,5 @@
 """One run of one claimed job: its function is called, with the context it may ask for."""
 
-import asyncio
 import inspect
 from functools import partial
 from time import perf_counter
@@ -10,7 +9,8 @@ import structlog
 from django.db import connection
 
 from longwave import database
-from longwave.jobs import coroutines, endings, job_context, leases, measures, watch
+from longwave.core.errors import InvalidInput, Problem
+from longwave.jobs import coroutines, declare, endings, job_context, leases, measures, watch
 from longwave.jobs.declare import AnyJob
 from longwave.jobs.job_context import JobContext
 from longwave.jobs.ledger import Claim
@@ -46,7 +46,12 @@ def context_of(held: Claim, until: float) -> JobContext:
 
 
 def _checkpoint(job_id: int, seq: int, owner: str, value: Any) -> bool:
-    """Store it, also when the database has to be waited for: without it, what the job has done would be done again."""
+    """Store it, also when the database has to be waited for: without it, what the job has done would be done again.
+
+    Raises InvalidInput for what not every database can hold.
+    """
+    if problem := declare.result_problem(value):
+        raise InvalidInput(Problem("checkpoint", value, problem))
     write = partial(leases.checkpoint, job_id, seq, owner, value)
     if connection.in_atomic_block:
         return write()  # in a transaction of the job's own, which is lost with its connection
@@ -58,6 +63,8 @@ def _outcome(declared: AnyJob, held: Claim) -> Any:
         try:
             answer = declared.function(**held.args)
             return coroutines.run(answer) if inspect.iscoroutine(answer) else answer
-        except (Exception, SystemExit, asyncio.CancelledError) as error:
+        except KeyboardInterrupt:
+            raise  # by whoever runs it by hand
+        except BaseException as error:
             # SystemExit too: a job that calls sys.exit() fails, it does not take its worker along.
             return error

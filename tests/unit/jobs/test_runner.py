@@ -19,10 +19,14 @@ def example(number: int) -> None:
         stop.request()
 
 
+class TimedOut(BaseException):
+    """Some libraries have such, so that nobody catches them by mistake."""
+
+
 @job("runner.exits")
-def exits() -> None:
+def exits(how: str = "SystemExit") -> None:
     """End the process, or try to."""
-    raise SystemExit(3)
+    raise {"SystemExit": SystemExit(3), "TimedOut": TimedOut("3 s")}[how]
 
 
 @pytest.fixture
@@ -61,8 +65,11 @@ def test_a_message_is_given_back_when_the_database_is_away(
     assert rung == [(ids[0], 1), (ids[1], 1)]
 
 
-def test_a_job_that_exits_fails_and_does_not_take_the_worker_along(rung: list[tuple[int, int]]) -> None:
-    handle = exits.submit()
+@pytest.mark.parametrize("how", ["SystemExit", "TimedOut"])
+def test_a_job_that_exits_fails_and_does_not_take_the_worker_along(
+    rung: list[tuple[int, int]], how: str
+) -> None:
+    handle = exits.submit(how=how)
     runner.perform("runner.exits", [(handle.id, 1)])
     assert Job.objects.get(pk=handle.id).status == Status.RETRY
 
