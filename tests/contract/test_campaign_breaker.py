@@ -8,7 +8,7 @@ from django.db import OperationalError
 from django.db.models import F
 from msgspec import structs
 
-from longwave.campaigns import leases, ledger, lifecycle, preparing, resolving, tending
+from longwave.campaigns import leases, ledger, lifecycle, preparing, report, resolving, tending
 from longwave.campaigns.control import Control
 from longwave.campaigns.models import Bucket, Campaign, CampaignState
 from longwave.campaigns.settling import STOPPED, Pending, settle
@@ -101,6 +101,54 @@ def test_what_our_own_crashes_and_stops_left_unknown_pauses_nothing() -> None:
     Control.judge(campaign.pk)
 
     assert lifecycle.get(campaign.pk).state == CampaignState.RUNNING
+
+
+def test_a_clock_that_was_set_back_makes_the_breaker_neither_blind_nor_resentful() -> None:
+    campaign = a_campaign(200)
+    record(campaign, claimed(campaign), Sent("1"))
+    an_hour_ahead()
+    record(campaign, claimed(campaign), UNANSWERED)
+
+    Control.judge(campaign.pk)
+
+    assert lifecycle.get(campaign.pk).state == CampaignState.PAUSED
+    an_hour_ahead()
+    lifecycle.resume(campaign.pk)
+    Control.judge(campaign.pk)
+    assert lifecycle.get(campaign.pk).state == CampaignState.RUNNING
+
+
+def test_a_clock_that_was_set_back_hides_no_silence() -> None:
+    campaign = a_campaign(100)
+    rows = claimed(campaign)
+    record(campaign, rows[:20], Sent("1"))
+    an_hour_ahead()
+    record(campaign, rows[20:60], REFUSED)
+    ten_seconds_pass_until_now(4)
+    record(campaign, rows[60:], REFUSED)
+
+    tending.tend()
+
+    assert lifecycle.get(campaign.pk).state == CampaignState.PAUSED
+
+
+def test_what_is_dated_ahead_is_no_rate_of_now() -> None:
+    campaign = a_campaign(100)
+    record(campaign, claimed(campaign), Sent("1"))
+    an_hour_ahead()
+
+    assert report.progress(campaign).rate == 0
+
+
+def an_hour_ahead() -> None:
+    """What was charted was so by a clock that has been set back by an hour since."""
+    Bucket.objects.update(at=F("at") + 360)
+
+
+def ten_seconds_pass_until_now(times: int) -> None:
+    """As `ten_seconds_pass`, but for what is dated ahead."""
+    now = ledger.bucket_now(0)["at"]
+    Bucket.objects.filter(at__lte=now).update(at=F("at") - times)
 
 
 def test_people_who_blocked_the_bot_pause_nothing() -> None:

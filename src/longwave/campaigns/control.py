@@ -8,7 +8,7 @@ from typing import Literal
 from django.db.models import Sum
 
 from longwave import database
-from longwave.campaigns import lifecycle, outlook, pricing
+from longwave.campaigns import ledger, lifecycle, outlook, pricing
 from longwave.campaigns.ledger import BUCKET_SECONDS
 from longwave.campaigns.models import Batch, Bucket, Campaign, CampaignState, Charted, ErrorTally
 from longwave.campaigns.tallies import commonest
@@ -160,9 +160,11 @@ def _stretch(at: int, counts: Mapping[str, int]) -> breaker.Stretch:
 def _newest_first(campaign: Campaign, since: int = 0) -> list[tuple[int, dict[str, int]]]:
     """What the breaker counts, per ten seconds, latest first: `at` and how often each label came.
 
-    After a resume only what came since: what led to the pause has been judged already. since: the earliest `at`.
+    After a resume only what came since: what led to the pause has been judged already. since: the earliest `at`. What
+    a clock dated ahead before it was set back says nothing of now.
     """
-    rows, judged = Bucket.objects.filter(campaign=campaign, at__gte=since).order_by("-at"), campaign.judged
+    until, judged = ledger.current_bucket(), campaign.judged
+    rows = Bucket.objects.filter(campaign=campaign, at__gte=since, at__lte=until).order_by("-at")
     if judged:
         rows = rows.filter(at__gte=judged["at"])
     by_time: dict[int, dict[str, int]] = defaultdict(dict)

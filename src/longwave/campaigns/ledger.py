@@ -386,14 +386,19 @@ def _add(table: str, key: str, rows: Sequence[tuple[Any, ...]]) -> None:
 
 def bucket_now(campaign_id: int) -> dict[str, int]:
     """The bucket that outcomes go to at this moment: `at`, and its count of each outcome."""
-    at = database.clock_us() // 1_000_000 // BUCKET_SECONDS
+    at = current_bucket()
     counts = Bucket.objects.filter(campaign_id=campaign_id, at=at).values_list("outcome", "count")
     return {"at": at, **dict(counts)}
 
 
+def current_bucket() -> int:
+    """The `at` of this moment. Where the clock was set back, buckets of later ones are there already."""
+    return database.clock_us() // 1_000_000 // BUCKET_SECONDS
+
+
 def add_buckets(campaign_id: int, charted: Mapping[str, int]) -> None:
     """Add to the bucket of this moment. charted: how many of each `Charted`."""
-    at = database.clock_us() // 1_000_000 // BUCKET_SECONDS
+    at = current_bucket()
     rows = [(campaign_id, at, str(label), count) for label, count in charted.items() if count]
     _add("longwave_bucket", "campaign_id, at, outcome", rows)
 

@@ -78,14 +78,10 @@ def progress(campaign: Campaign) -> Progress:
 
 def _current_rate(campaign: Campaign) -> float:
     """Messages a second over the last ten to twenty seconds of sending."""
-    sent = dict(
-        Bucket.objects.filter(campaign=campaign, outcome="sent")
-        .order_by("-at")
-        .values_list("at", "count")[:2]
-    )
     now = database.now().timestamp()
     current = int(now) // BUCKET_SECONDS
-    recent = {at: count for at, count in sent.items() if at >= current - 1}
+    buckets = Bucket.objects.filter(campaign=campaign, outcome="sent", at__in=(current - 1, current))
+    recent = dict(buckets.values_list("at", "count"))
     if not recent:
         return 0.0
     began = max(min(recent) * BUCKET_SECONDS, campaign.state_at.timestamp())
