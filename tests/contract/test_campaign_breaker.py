@@ -8,7 +8,7 @@ from django.db import OperationalError
 from django.db.models import F
 from msgspec import structs
 
-from longwave.campaigns import leases, ledger, lifecycle, preparing, report, resolving, tending
+from longwave.campaigns import control, leases, ledger, lifecycle, preparing, report, resolving, tending
 from longwave.campaigns.control import Control
 from longwave.campaigns.models import Bucket, Campaign, CampaignState
 from longwave.campaigns.settling import STOPPED, Pending, settle
@@ -17,7 +17,7 @@ from longwave.core.outcomes import Gone, Outcome, Rejected, Retry, Sent, Throttl
 from longwave.jobs import submission
 from longwave.jobs.models import Job
 from longwave.senders import senders
-from longwave.senders.models import Sender
+from longwave.senders.models import Sender, SenderStatus
 
 pytestmark = pytest.mark.usefixtures("database")
 ME, OTHER = "host:1:1:aa:0", "host:2:2:bb:0"
@@ -101,6 +101,17 @@ def test_what_our_own_crashes_and_stops_left_unknown_pauses_nothing() -> None:
     Control.judge(campaign.pk)
 
     assert lifecycle.get(campaign.pk).state == CampaignState.RUNNING
+
+
+@pytest.mark.parametrize("words", ["Unauthorized\0", "Unauthorized \udcff"])
+def test_a_refused_sender_stops_everything_whatever_its_providers_words(words: str) -> None:
+    campaign = a_campaign(1)
+
+    control.break_sender(campaign.sender, words)
+
+    paused = lifecycle.get(campaign.pk)
+    assert (paused.state, paused.sender.status) == (CampaignState.PAUSED, SenderStatus.BROKEN)
+    assert "Unauthorized" in paused.reason
 
 
 def test_a_clock_that_was_set_back_makes_the_breaker_neither_blind_nor_resentful() -> None:

@@ -12,6 +12,7 @@ from longwave.campaigns.models import Batch, BatchState, Campaign, CampaignState
 from longwave.campaigns.states import CAMPAIGN
 from longwave.campaigns.tallies import commonest
 from longwave.core.errors import Conflict, InvalidInput, NotFound, Problem
+from longwave.core.text import storable
 from longwave.jobs.declare import find
 from longwave.senders.notify import notify_admins
 
@@ -251,6 +252,8 @@ def _apply(verb: str, campaign_id: int, **changes: Any) -> Campaign:
     sources = CAMPAIGN.sources(verb)
     target = CAMPAIGN.target(verb, sources[0])
     moved = Campaign.objects.filter(pk=campaign_id, state__in=sources)
+    if "reason" in changes:  # others' words: what cannot be stored must not keep it from stopping
+        changes["reason"] = storable(changes["reason"])
     if not moved.update(state=target, state_at=Now(), **changes):
         raise Conflict(_refusal(verb, get(campaign_id)))
     return get(campaign_id)

@@ -7,6 +7,7 @@ import msgspec
 
 from longwave.campaigns.models import Charted, DeliveryState
 from longwave.core.outcomes import Gone, Outcome, Rejected, Retry, SenderBroken, Sent, Throttled, Unknown
+from longwave.core.text import storable
 
 BACKOFF = (10.0, 60.0, 300.0)
 """Seconds before the second, third and fourth try of a delivery that met a passing fault."""
@@ -100,9 +101,8 @@ def _retry(row: Pending, label: Charted, reason: str, address: str | None) -> Se
 
 
 def _storable(reason: str) -> str:
-    """Cut to its column, without NUL and halves of surrogate pairs: what a database refuses would cost every outcome
-    that is written down with it."""
-    return reason.encode("utf-8", "replace").decode().replace("\0", "\ufffd")[:255]
+    """Cut to its column, without what a database refuses: it would cost every outcome that is written down with it."""
+    return storable(reason)[:255]
 
 
 def _final(row: Pending, state: DeliveryState, label: Charted | None, **rest: Any) -> Settled:

@@ -15,6 +15,7 @@ from longwave import channels
 from longwave.channels.base import Account, Channel, Identity
 from longwave.core.errors import Conflict, InvalidInput, NotFound, Problem
 from longwave.core.slots import BULK_HORIZON, INTERACTIVE_HORIZON
+from longwave.core.text import storable
 from longwave.jobs import queues
 from longwave.pacing.ledger import Rate
 from longwave.senders import credentials
@@ -125,7 +126,7 @@ def mark_broken(sender_id: int, reason: str) -> bool:
     """The provider refuses this sender: nothing more is sent with it. False: somebody has marked it
     already."""
     active = Sender.objects.filter(id=sender_id, status=SenderStatus.ACTIVE)
-    return bool(active.update(status=SenderStatus.BROKEN, status_reason=reason[:255]))
+    return bool(active.update(status=SenderStatus.BROKEN, status_reason=storable(reason)[:255]))
 
 
 def why_broken(sender: Sender) -> str:

@@ -1,0 +1,6 @@
+"""What every database can hold: no NUL (PostgreSQL has none), and no halves of surrogate pairs, which are no text."""
+
+
+def storable(text: str) -> str:
+    """Others' words with a replacement character where a database would refuse them."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
