@@ -79,7 +79,7 @@ def test_an_impossible_new_address_costs_no_other_outcome(address: str) -> None:
 def test_no_words_of_a_provider_cost_other_outcomes(text: str) -> None:
     campaign = a_campaign("1", "2", "3")
     _, rows = claimed(campaign)
-    outcomes = [Rejected(text), Gone(text), Sent("1")]
+    outcomes = [Rejected(text), Gone(text), Sent(text)]
 
     ledger.record(campaign.pk, [settle(row, outcome) for row, outcome in zip(rows, outcomes, strict=True)])
 

@@ -68,7 +68,7 @@ def settle(row: Pending, outcome: Outcome, *, resend_unknown: bool = False) -> S
     """What `outcome` makes of a delivery. Throttled and SenderBroken give it back untouched: no try is used up."""
     match outcome:
         case Sent(message_id):
-            return _final(row, DeliveryState.SENT, Charted.SENT, message_id=message_id[:190])
+            return _final(row, DeliveryState.SENT, Charted.SENT, message_id=storable(message_id)[:190])
         case Gone(reason):
             return _final(row, DeliveryState.GONE, Charted.GONE, error=_storable(reason))
         case Rejected(reason):
