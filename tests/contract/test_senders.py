@@ -1,10 +1,13 @@
 """The verbs of senders, on every database."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from longwave.channels.base import AccountRefused
 from longwave.core.errors import Conflict, InvalidInput, NotFound
 from longwave.core.slots import Rate
+from longwave.pacing import ledger as pacing
 from longwave.senders import credentials, senders
 from longwave.senders.models import Sender, SenderStatus
 
@@ -173,6 +176,26 @@ def test_a_bulk_share_is_a_limit_of_campaigns_only() -> None:
 def test_an_interactive_send_keeps_its_chats_limit(chat: int | str, key: str, rate: float) -> None:
     found = senders.limits(telegram(), "interactive", chat=chat)
     assert found == [Rate("sender:7", 30.0), Rate(f"sender:7/chat:{key}", rate)]
+
+
+def test_chats_that_a_collation_takes_for_one_or_that_are_too_long_have_limits_of_their_own(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    create = pacing._create
+
+    def create_a_few(keys: Sequence[str]) -> None:
+        made.extend(keys)
+        assert len(made) < 10, "limits are made again and again, and never found"
+        create(keys)
+
+    monkeypatch.setattr(pacing, "_create", create_a_few)
+
+    def granted(chat: str) -> int:
+        limits = senders.limits(telegram(), "interactive", chat=chat)
+        return pacing.reserve(limits, 1, burst_guard=0.0).count
+
+    assert [granted(chat) for chat in ("@u", "@\xfc", "1" * 300, "@U")] == [1, 1, 1, 0]
 
 
 def test_a_sender_without_a_rate_has_nothing_to_share() -> None:

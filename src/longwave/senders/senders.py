@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from hashlib import sha256
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -34,6 +35,7 @@ GROUP_RATE = 20 / 60
 
 _BOTFATHER = "is not a bot token; @BotFather's look like 123456789:AAE…, with 35 characters after the colon"
 _TELEGRAM_CHAT = re.compile(r"-?[1-9]\d{0,15}|@\w{4,32}", re.ASCII)
+_PLAIN_CHAT = re.compile(r"[-@]?[a-z0-9_]{1,64}", re.ASCII)
 _TELEGRAM_TOKEN = re.compile(r"\d+:[A-Za-z0-9_-]{30,}")
 
 
@@ -210,9 +212,15 @@ def limits(
             found.append(Rate(f"campaign:{campaign_id}", campaign_rate, CATCH_UP))
     elif sender.channel == "telegram" and chat is not None:
         found.append(
-            Rate(f"{own}/chat:{str(chat).lower()}", GROUP_RATE if _is_group(str(chat)) else CHAT_RATE)
+            Rate(f"{own}/chat:{_chat_key(str(chat))}", GROUP_RATE if _is_group(str(chat)) else CHAT_RATE)
         )
     return found
+
+
+def _chat_key(chat: str) -> str:
+    """A chat as part of a limit's key: short, and in letters that no collation confuses."""
+    plain = chat.lower()
+    return plain if _PLAIN_CHAT.fullmatch(plain) else sha256(plain.encode(errors="replace")).hexdigest()
 
 
 def _is_group(chat: str) -> bool:
