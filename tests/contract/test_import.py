@@ -144,6 +144,13 @@ def test_email_addresses_are_checked_and_lowered(sqlite: str) -> None:
     assert Contact.objects.get().address == "ann@example.org"
 
 
+def test_an_address_that_lower_case_makes_too_long_is_rejected_by_itself(database: str) -> None:
+    long = f"{'İ' * 64}@{'a' * 115}.example"  # two letters each, in lower case
+    report = bring(f"email\n{long}\nann@example.org\n", channel="email")
+    assert (report.added, report.rejected) == (1, 1)
+    assert "190 is the longest" in report.examples[0].reason
+
+
 HOSTILE = (
     b"chat_id,name\n"  # 1
     b"1,ok\n"

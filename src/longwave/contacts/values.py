@@ -9,6 +9,7 @@ CHANNELS = ("telegram", "email", "memory")
 LARGEST_EXACT = 2**53
 """Whole numbers up to here are the same in JSON, in a double and in every database."""
 
+ADDRESS_LENGTH = 190
 ATTRIBUTE_NAME_LENGTH = 64
 
 FIELD_NAMES = frozenset(
@@ -34,11 +35,10 @@ def address(channel: str, text: str) -> str:
         raise ValueError("has no address")
     if channel == "telegram":
         return _chat_id(text)
-    if len(text) > 190:
-        raise ValueError(f"the address has {len(text)} characters; 190 is the longest")
-    if channel == "email":
-        return _email(text)
-    return text
+    found = _email(text) if channel == "email" and len(text) <= ADDRESS_LENGTH else text
+    if len(found) > ADDRESS_LENGTH:
+        raise ValueError(f"the address has {len(found)} characters; {ADDRESS_LENGTH} is the longest")
+    return found
 
 
 def _chat_id(text: str) -> str:
