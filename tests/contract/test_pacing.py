@@ -18,6 +18,7 @@ from longwave import database as databases
 from longwave.core.slots import SECOND, Grant, Rate, Standing
 from longwave.pacing import ledger
 from longwave.pacing.models import Limit
+from longwave.senders import senders
 
 SENDER = Rate("sender:1", 1000.0)
 WIDE = 1.0
@@ -254,6 +255,13 @@ def test_a_sender_without_a_rate_only_knows_holds(database: str) -> None:
     assert ledger.state("sender:1").next_free_us == 0
     ledger.hold("sender:1", 60, "flood")
     assert reserve(free, n=5000).count == 0
+
+
+def test_the_lowest_rates_have_a_next_slot_that_can_be_written_down(database: str) -> None:
+    lowest = senders.LOWEST_RATE
+    limits = [Rate("own", lowest), Rate("bulk", lowest * senders.LOWEST_SHARE), Rate("campaign", lowest)]
+    assert ledger.reserve(limits, 1, weight=100, burst_guard=0.5).count == 1
+    assert not ledger.reserve(limits, 1, weight=100, burst_guard=0.5).count
 
 
 def test_every_key_has_its_own_rate(database: str) -> None:

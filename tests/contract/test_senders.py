@@ -81,6 +81,7 @@ def test_every_wrong_value_is_named_and_the_token_is_not_shown(database: str) ->
         ({"preset": "ludicrous"}, "preset"),
         ({"rate": float("nan")}, "rate"),
         ({"rate": 1e9}, "rate"),
+        ({"bulk_share": 1e-300}, "bulk_share"),
     ],
 )
 def test_a_rate_that_cannot_be_is_refused(sqlite: str, values: dict[str, object], field: str) -> None:

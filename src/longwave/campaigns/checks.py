@@ -7,14 +7,16 @@ from longwave.campaigns import outlook, pricing
 from longwave.campaigns.models import Campaign
 from longwave.core.errors import Conflict, InvalidInput, Problem
 from longwave.senders.models import Sender, SenderStatus
+from longwave.senders.senders import HIGHEST_RATE, LOWEST_RATE
 
 
 def rate(value: float | None, sender: Sender) -> None:
     """Raises InvalidInput unless `value` is a rate that the sender can give."""
     if value is None:
         return
-    if not 0 < value <= 100_000:
-        raise InvalidInput(Problem("rate", value, "must be above 0, in messages a second"))
+    if not LOWEST_RATE <= value <= HIGHEST_RATE:
+        remedy = f"must be {LOWEST_RATE:g} to {HIGHEST_RATE:,.0f} messages a second"
+        raise InvalidInput(Problem("rate", value, remedy))
     if sender.rate is not None and value > sender.rate:
         remedy = f"must not be above the rate of sender {sender.name}, {sender.rate:g}/s"
         raise InvalidInput(Problem("rate", value, remedy))

@@ -24,7 +24,8 @@ from longwave.senders.models import Sender, SenderStatus
 
 Kind = Literal["bulk", "interactive"]
 
-HIGHEST_RATE = 100_000.0
+LOWEST_RATE, HIGHEST_RATE = 0.001, 100_000.0
+LOWEST_SHARE = 0.001
 CATCH_UP = 0.1
 """Seconds of unused time that a campaign's own rate and a bulk share may make good: what asking for slots may
 take."""
@@ -297,9 +298,13 @@ def _rate_problems(provider: Channel, rate: float | None, preset: str | None) ->
     if preset is not None and preset not in provider.presets:
         known = ", ".join(f"{name} ({value:g}/s)" for name, value in provider.presets.items())
         return [Problem("preset", preset, f"must be one of {known}")]
-    if rate is not None and not (math.isfinite(rate) and (rate == 0 or 0.001 <= rate <= HIGHEST_RATE)):
+    if rate is not None and not (math.isfinite(rate) and (rate == 0 or LOWEST_RATE <= rate <= HIGHEST_RATE)):
         return [
-            Problem("rate", rate, f"must be 0.001 to {HIGHEST_RATE:,.0f} sends a second, or 0: unlimited")
+            Problem(
+                "rate",
+                rate,
+                f"must be {LOWEST_RATE:g} to {HIGHEST_RATE:,.0f} sends a second, or 0: unlimited",
+            )
         ]
     return []
 
@@ -319,8 +324,9 @@ def _url_problems(base_url: str) -> Iterable[Problem]:
 
 
 def _number_problems(bulk_share: float, burst_guard: float | None) -> Iterable[Problem]:
-    if not 0 < bulk_share <= 1:
-        yield Problem("bulk_share", bulk_share, "must be more than 0 and at most 1: the part campaigns use")
+    if not LOWEST_SHARE <= bulk_share <= 1:
+        remedy = f"must be {LOWEST_SHARE:g} to 1: the part campaigns use"
+        yield Problem("bulk_share", bulk_share, remedy)
     if burst_guard is not None and not 0 <= burst_guard <= 0.5:
         yield Problem("burst_guard", burst_guard, "must be 0 to 0.5: how much wider than 1/rate slots lie")
 

@@ -36,6 +36,16 @@ def test_a_rate_below_the_free_one_is_taken() -> None:
     assert lifecycle.set_rate(campaign.pk, 10).rate == 10
 
 
+@pytest.mark.parametrize("rate", [0.0, 1e-4, 1e-300, 1e6, float("nan")])
+def test_a_rate_that_no_schedule_can_keep_is_refused(rate: float) -> None:
+    campaign = a_campaign(CampaignState.RUNNING, rate=30)
+
+    with pytest.raises(InvalidInput, match=r"must be 0\.001 to 100,000 messages a second"):
+        lifecycle.set_rate(campaign.pk, rate)
+
+    assert lifecycle.get(campaign.pk).rate == 30
+
+
 @pytest.mark.parametrize(
     ("state", "allowed"),
     [

@@ -106,7 +106,7 @@ def test_content_that_cannot_be_read_is_named_without_python_words(stage: Path, 
         (["--name", "two\nlines"], "must be one line of at most 200"),
         (["--failure-limit", "nan"], "must be above 0"),
         (["--on-unknown", "maybe"], "must be skip or resend"),
-        (["--rate", "0"], "must be above 0"),
+        (["--rate", "0"], "must be 0.001 to 100,000"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_bad_input(
