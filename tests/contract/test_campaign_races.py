@@ -243,6 +243,37 @@ def test_one_schedule_that_cannot_be_kept_does_not_hold_up_the_others(
     assert lifecycle.get(kept.pk).state == CampaignState.PREPARING
 
 
+def test_a_campaign_that_a_bots_open_transaction_holds_keeps_no_other_from_the_beat(database: str) -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("has one writer at a time")
+    held, due = a_draft(contacts=1), a_draft(contacts=0)
+    held_done, done = a_campaign(contacts=0), a_campaign(contacts=0)
+    Campaign.objects.filter(pk__in=[held.pk, due.pk]).update(
+        state=CampaignState.SCHEDULED, scheduled_at=Now()
+    )
+    Batch.objects.update(state="done", sent=1)
+
+    def beat() -> None:
+        try:
+            tending.start_due()
+            tending.tend()
+        finally:
+            connection.close()
+
+    with transaction.atomic():
+        lifecycle.unschedule(held.pk)
+        lifecycle.pause(held_done.pk)
+        other = Thread(target=beat)
+        other.start()
+        other.join(5)
+        is_waiting = other.is_alive()
+    other.join(10)
+
+    assert not is_waiting
+    found = {campaign.pk: campaign.state for campaign in Campaign.objects.all()}
+    assert found == {held.pk: "draft", due.pk: "preparing", held_done.pk: "paused", done.pk: "completed"}
+
+
 @pytest.mark.parametrize("change", ["withdrawn", "moved"])
 def test_a_schedule_that_was_changed_meanwhile_starts_nothing(
     change: str, monkeypatch: pytest.MonkeyPatch

@@ -135,8 +135,10 @@ def complete(campaign_id: int) -> bool:
     if unfinished.exists():
         return False
     with transaction.atomic():
-        # Locked before the second look: whoever opens a batch again holds this row until it can be seen.
-        running = Campaign.objects.select_for_update().filter(state__in=CAMPAIGN.sources("complete"))
+        # Locked before the second look: whoever opens a batch again holds this row until it can be seen. Not waited
+        # for: a bot's own transaction may hold it for long, and the beat asks again in a second.
+        mine = Campaign.objects.select_for_update(skip_locked=True)
+        running = mine.filter(state__in=CAMPAIGN.sources("complete"))
         if not running.filter(pk=campaign_id).first() or unfinished.exists():
             return False
         reason = _why_hopeless(campaign_id)

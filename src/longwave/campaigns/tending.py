@@ -33,7 +33,8 @@ def _due() -> "QuerySet[Campaign]":
 @transaction.atomic
 def _start_or_miss(campaign: Campaign) -> None:
     # Looked at once more, and held: whoever has withdrawn or moved it meanwhile was told that it will not start.
-    mine = _due().select_for_update().filter(pk=campaign.pk).first()
+    # Whoever is about to is not waited for: the others' time has come too, and this one is looked at in a second.
+    mine = _due().select_for_update(skip_locked=True).filter(pk=campaign.pk).first()
     if mine is None:
         return
     try:
