@@ -12,7 +12,6 @@ Its meaning is the same on every database, and `matching.matches` is that meanin
   `"not"` are exact opposites: a missing attribute meets those.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -310,7 +309,7 @@ def _scalar(field: str, operator: str, value: object) -> Scalar:
         return value
     if not isinstance(value, int | float):
         raise ValueError("must be text, a number, true or false")
-    if not math.isfinite(value) or abs(value) > values.LARGEST_EXACT:
+    if not abs(value) <= values.LARGEST_EXACT:  # nor is NaN
         raise ValueError(f"must be a number from -{values.LARGEST_EXACT} to {values.LARGEST_EXACT}")
     return value
 
