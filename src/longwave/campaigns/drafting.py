@@ -13,10 +13,12 @@ from longwave.channels.base import Recipient
 from longwave.contacts import segments
 from longwave.contacts.models import Contact, ContactList
 from longwave.core.errors import InvalidInput, Problem
+from longwave.core.text import is_storable
 from longwave.jobs.declare import find
 from longwave.senders.models import Sender
 
 NAME_LENGTH = 200
+MOST_STARS = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +70,8 @@ def test(campaign: Campaign, addresses: Sequence[str]) -> list[int]:
     checks.ready_to_send(campaign)
     if not addresses:
         raise InvalidInput(Problem("to", [], "name at least one chat to send the test to"))
-    known = {
-        c.address: c for c in Contact.objects.filter(channel=campaign.sender.channel, address__in=addresses)
-    }
+    asked = [address for address in addresses if is_storable(address)]
+    known = {c.address: c for c in Contact.objects.filter(channel=campaign.sender.channel, address__in=asked)}
     recipients = [
         recipient_of(known[address]) if address in known else Recipient(address, {"address": address})
         for address in addresses
@@ -93,6 +94,10 @@ def _draft_problems(draft: Draft) -> list[Problem]:
     problems = []
     if len(draft.name) > NAME_LENGTH or len(draft.name.splitlines()) > 1:
         problems.append(Problem("name", draft.name, f"must be one line of at most {NAME_LENGTH} characters"))
+    elif not is_storable(draft.name):
+        problems.append(Problem("name", draft.name, "has characters that no database stores; remove them"))
+    if draft.stars_budget is not None and draft.stars_budget > MOST_STARS:
+        problems.append(Problem("stars_budget", draft.stars_budget, f"must be at most {MOST_STARS:,}"))
     if draft.stars_budget is not None and not draft.paid:
         remedy = "is for paid broadcasts; add --paid, or leave it out"
         problems.append(Problem("stars_budget", draft.stars_budget, remedy))

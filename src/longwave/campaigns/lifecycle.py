@@ -1,6 +1,6 @@
 """The verbs of a campaign. Each is one guarded UPDATE: where the campaign stands elsewhere, the verb is refused."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db import transaction
@@ -46,6 +46,10 @@ def schedule(campaign_id: int, at: datetime, missed: str = MissedPolicy.ASK) -> 
     _refuse_unless_ready("schedule", campaign_id)
     if missed not in MissedPolicy.values:
         raise InvalidInput(Problem("missed", missed, "must be one of " + ", ".join(MissedPolicy.values)))
+    try:
+        at.astimezone(UTC)
+    except OverflowError:  # its offset carries it out of the years 1 to 9999
+        raise InvalidInput(Problem("at", str(at), "is no time that UTC has; give another year")) from None
     return _apply("schedule", campaign_id, scheduled_at=at, missed=missed, reason="")
 
 

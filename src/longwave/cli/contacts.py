@@ -17,6 +17,7 @@ from longwave.contacts import importing, lists, saved_segments, segments, values
 from longwave.contacts.audience import audience
 from longwave.contacts.models import Contact, ContactList
 from longwave.core.errors import InvalidInput, NotFound, Problem
+from longwave.core.text import storable
 
 app = typer.Typer(no_args_is_help=True, help="Import and look up recipients, lists and segments.")
 segment_app = typer.Typer(no_args_is_help=True, help="Filters over contacts, kept under a name.")
@@ -114,7 +115,8 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Everything known of one contact."""
-    found = Contact.objects.filter(address__in={address.strip(), address.strip().lower()}).order_by("id")
+    asked = storable(address.strip())
+    found = Contact.objects.filter(address__in={asked, asked.lower()}).order_by("id")
     documents = [_fields(contact) for contact in (found.filter(channel=channel) if channel else found)]
     if not documents:
         where = f" on {channel}" if channel else ""
@@ -179,7 +181,7 @@ def _opened(file: Path) -> AbstractContextManager[BinaryIO]:
 @contextmanager
 def _for_this(name: str, list_name: str | None) -> Iterator[None]:
     """A refused file is named by its name, and leaves no empty list behind."""
-    was_there = list_name is None or ContactList.objects.filter(name=list_name.strip()).exists()
+    was_there = list_name is None or ContactList.objects.filter(name=storable(list_name.strip())).exists()
     try:
         yield
     except InvalidInput as error:

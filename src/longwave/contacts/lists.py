@@ -10,6 +10,7 @@ from django.db.models import Count
 from longwave.contacts import ledger, values
 from longwave.contacts.models import Contact, ContactList, ContactStatus, Membership
 from longwave.core.errors import InvalidInput, NotFound, Problem
+from longwave.core.text import storable
 
 NAME_LENGTH = 100
 CHUNK = 1000
@@ -39,7 +40,7 @@ def get_or_create(name: str, channel: str) -> ContactList:
 
 def by_name(name: str) -> ContactList:
     """The list of this name. NotFound names the ones that look alike."""
-    found = ContactList.objects.filter(name=name.strip()).first()
+    found = ContactList.objects.filter(name=storable(name.strip())).first()
     if found is None:
         names = ContactList.objects.order_by("name").values_list("name", flat=True)
         raise NotFound(missing("list", name, names))

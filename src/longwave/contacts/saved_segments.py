@@ -3,6 +3,7 @@
 from longwave.contacts import models, segments
 from longwave.contacts.lists import checked_name, missing
 from longwave.core.errors import NotFound
+from longwave.core.text import storable
 
 
 def save(name: str, segment: segments.Segment) -> models.Segment:
@@ -16,7 +17,7 @@ def save(name: str, segment: segments.Segment) -> models.Segment:
 
 def by_name(name: str) -> segments.Segment:
     """The segment of this name. NotFound names the ones that look alike."""
-    row = models.Segment.objects.filter(name=name.strip()).first()
+    row = models.Segment.objects.filter(name=storable(name.strip())).first()
     if row is None:
         names = models.Segment.objects.order_by("name").values_list("name", flat=True)
         raise NotFound(missing("segment", name, names))

@@ -93,7 +93,7 @@ def add(
 def by_name(name: str) -> Sender:
     """The sender called `name`. Raises NotFound with the names that come close."""
     try:
-        return Sender.objects.get(name=name)
+        return Sender.objects.get(name=storable(name))
     except Sender.DoesNotExist:
         raise NotFound(f"There is no sender {name!r}; {_hint(name)}") from None
 

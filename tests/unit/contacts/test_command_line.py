@@ -146,6 +146,8 @@ def test_count_is_what_a_campaign_would_reach(people: Path) -> None:
         (["count", "--channel", "fax"], InvalidInput),
         (["count", "--list", "mail", "--channel", "telegram"], InvalidInput),
         (["show", "5"], NotFound),
+        (["show", "\udcff"], NotFound),
+        (["count", "--list", "\udcff"], NotFound),
         (["segment", "show", "nobody"], NotFound),
         (["segment", "save", "x", "/nonexistent.json"], InvalidInput),
     ],
