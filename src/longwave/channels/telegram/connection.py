@@ -92,7 +92,7 @@ class TelegramConnection:
             return self._failed(error)
         finally:
             self._deadline.end(waiting)
-        return _outcome(message, response.status, body)[0]
+        return _outcome(message, response.status, body, self._account.secret)[0]
 
     async def upload(self, message: Message, recipient: Recipient) -> tuple[Outcome, Mapping[str, str]]:
         """Send to one recipient with the local files themselves; on Sent, also `{content field: file id}`.
@@ -125,7 +125,7 @@ class TelegramConnection:
             raise
         except Exception as error:
             return self._failed(error), None
-        return _outcome(message, status, body)
+        return _outcome(message, status, body, self._account.secret)
 
     async def call(self, method: str, params: Mapping[str, Any]) -> Any:
         """The result of any method that sends nothing. Raises AccountRefused with the reason."""
@@ -281,7 +281,7 @@ def _loads(body: bytes) -> dict[str, Any] | None:
     return answer if type(answer) is dict else None
 
 
-def _outcome(message: TelegramMessage, status: int, body: bytes) -> tuple[Outcome, Any]:
+def _outcome(message: TelegramMessage, status: int, body: bytes, token: str) -> tuple[Outcome, Any]:
     answer = _loads(body)
     if answer is not None:
         if answer.get("ok") is True:
@@ -289,6 +289,8 @@ def _outcome(message: TelegramMessage, status: int, body: bytes) -> tuple[Outcom
             result = answer.get("result")
             return Sent(_message_id(result)), result
         if "ok" in answer:
+            if isinstance(answer.get("description"), str):  # a proxy may name the URL there
+                answer["description"] = scrub(answer["description"], token)
             return classify(status, answer, from_chat=message.has_source and not message.is_source_read), None
     if status >= 400:
         return classify(status, {}), None
@@ -302,7 +304,7 @@ def _message_id(result: object) -> str:
 
 
 def _refusal(status: int, answer: Mapping[str, Any] | None, account: Account) -> str:
-    text = str((answer or {}).get("description") or f"HTTP {status}")
+    text = scrub(str((answer or {}).get("description") or f"HTTP {status}"), account.secret)
     server = server_of(account)
     if status == 401:
         return f"Telegram does not accept the token ({text}): it was revoked or never existed; see @BotFather"

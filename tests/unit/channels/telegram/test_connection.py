@@ -174,6 +174,19 @@ async def test_an_answer_becomes_an_outcome(raw: bytes, expected: type):
     assert type(await outcome_of(raw)) is expected
 
 
+@pytest.mark.parametrize("status", [400, 401, 404, 500])
+async def test_a_token_in_a_providers_own_words_is_masked(status: int):
+    outcome = await outcome_of(said(status, description=f"no route for POST /bot{TOKEN}/sendMessage"))
+    assert isinstance(outcome, Rejected | SenderBroken | Retry)
+    assert outcome.reason.startswith("no route for POST /bot<token>/sendMessage")
+
+
+async def test_a_token_in_the_refusal_of_an_account_is_masked():
+    async with serving(answering(said(404, description=f"no route /bot{TOKEN}/getMe"))) as server:
+        with pytest.raises(AccountRefused, match=r"no route /bot<token>/getMe"):
+            await CHANNEL.identify(Account(TOKEN, server.base_url))
+
+
 async def test_an_endless_answer_is_cut_off():
     chunk = b"%x\r\n" % MAX_ANSWER + b" " * MAX_ANSWER + b"\r\n"
     raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk * 2
