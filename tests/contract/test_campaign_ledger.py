@@ -111,6 +111,17 @@ def test_claiming_marks_rows_sending_and_counts_the_attempt() -> None:
     assert set(Delivery.objects.filter(state="sending").values_list("attempt", flat=True)) == {1}
 
 
+def test_a_delivery_that_was_claimed_more_often_than_its_column_counts_is_claimed_and_settled() -> None:
+    campaign = a_campaign()
+    Delivery.objects.update(attempt=2**15 - 1)
+    _, rows = claimed(campaign)
+
+    ledger.record(campaign.pk, [settle(row, Sent("1")) for row in rows])
+
+    assert states(campaign) == {"sent": 3, "pending": 2}
+    assert Batch.objects.get(number=1).sent == 3
+
+
 def test_a_claim_without_the_lease_changes_nothing() -> None:
     campaign = a_campaign()
     batch, rows = leased(campaign)

@@ -27,7 +27,7 @@ from longwave.campaigns.models import (
     Delivery,
     DeliveryState,
 )
-from longwave.campaigns.settling import Pending, Settled
+from longwave.campaigns.settling import ATTEMPTS, Pending, Settled
 from longwave.contacts import status as contact_status
 from longwave.contacts.models import Contact, ContactStatus
 from longwave.core.errors import InvalidInput
@@ -160,10 +160,10 @@ def template_fields(
 
 
 _CLAIM = {
-    "sqlite": "UPDATE longwave_delivery SET state = 'sending', attempt = attempt + 1"
+    "sqlite": "UPDATE longwave_delivery SET state = 'sending', attempt = (attempt + 1) %% {attempts}"
     " WHERE id IN (SELECT value FROM json_each(%s)) AND state = 'pending' AND EXISTS (SELECT 1 FROM longwave_batch b"
     " WHERE b.id = %s AND b.owner = %s AND b.state = 'leased' AND b.lease_until > {now})",
-    "postgresql": "UPDATE longwave_delivery SET state = 'sending', attempt = attempt + 1"
+    "postgresql": "UPDATE longwave_delivery SET state = 'sending', attempt = (attempt + 1) %% {attempts}"
     " WHERE id = ANY(ARRAY(SELECT e::text::bigint FROM json_array_elements(%s::json) AS e)) AND state = 'pending'"
     " AND EXISTS (SELECT 1 FROM longwave_batch b"
     " WHERE b.id = %s AND b.owner = %s AND b.state = 'leased' AND b.lease_until > {now})",
@@ -172,7 +172,7 @@ _CLAIM = {
     " STRAIGHT_JOIN longwave_delivery d FORCE INDEX (PRIMARY) ON d.id = v.id"
     " STRAIGHT_JOIN longwave_batch b FORCE INDEX (PRIMARY)"
     " ON b.id = %s AND b.owner = %s AND b.state = 'leased' AND b.lease_until > {now}"
-    " SET d.state = 'sending', d.attempt = d.attempt + 1 WHERE d.state = 'pending'",
+    " SET d.state = 'sending', d.attempt = (d.attempt + 1) %% {attempts} WHERE d.state = 'pending'",
 }
 
 
@@ -182,7 +182,8 @@ def claim(batch_id: int, owner: str, rows: Sequence[Pending]) -> bool:
     ids = orjson.dumps([row.id for row in rows]).decode()
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute(_CLAIM[name].format(now=database.NOW_SQL[name]), [ids, batch_id, owner])
+            sql = _CLAIM[name].format(now=database.NOW_SQL[name], attempts=ATTEMPTS)
+            cursor.execute(sql, [ids, batch_id, owner])
             if cursor.rowcount == len(rows):
                 return True
         transaction.set_rollback(True)

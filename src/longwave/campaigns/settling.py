@@ -13,6 +13,11 @@ BACKOFF = (10.0, 60.0, 300.0)
 """Seconds before the second, third and fourth try of a delivery that met a passing fault."""
 
 
+ATTEMPTS = 2**15
+"""Claims of a delivery are counted modulo this, in a small column. A chat that is asked to wait for and tried once a
+second meets it after nine hours; the count only has to tell one claim from the others of the last minutes."""
+
+
 class Answered(msgspec.Struct, frozen=True):
     """So many answers of a provider were written down, by `Charted`. For whoever counts them (`jobs.measures`)."""
 
@@ -106,4 +111,5 @@ def _storable(reason: str) -> str:
 
 
 def _final(row: Pending, state: DeliveryState, label: Charted | None, **rest: Any) -> Settled:
-    return Settled(row.id, row.batch_id, row.contact_id, row.attempt + 1, state, label=label, **rest)
+    attempt = (row.attempt + 1) % ATTEMPTS
+    return Settled(row.id, row.batch_id, row.contact_id, attempt, state, label=label, **rest)
