@@ -11,8 +11,10 @@ from django.utils import timezone
 
 from longwave.campaigns import clearing, leases, ledger, lifecycle, preparing, resolving, set_clock, tending
 from longwave.campaigns.models import Batch, Campaign, CampaignState, Delivery
+from longwave.campaigns.settling import settle
 from longwave.contacts.models import Contact
 from longwave.core.errors import Conflict
+from longwave.core.outcomes import Outcome, Rejected, Sent
 from longwave.jobs import set_clock as job_clock
 from longwave.jobs.models import Job
 from longwave.senders.models import Sender
@@ -241,6 +243,35 @@ def test_one_schedule_that_cannot_be_kept_does_not_hold_up_the_others(
     tending.start_due()
 
     assert lifecycle.get(kept.pk).state == CampaignState.PREPARING
+
+
+@pytest.mark.parametrize("outcome", [Sent("1"), Rejected("bad")])
+def test_outcomes_are_written_while_a_bots_open_transaction_has_paused_the_campaign(
+    outcome: Outcome, database: str
+) -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("has one writer at a time")
+    campaign = a_campaign(contacts=3)
+    batch = leases.lease_batch(campaign, "host:1:1:aa:0", 10.0)
+    assert batch is not None
+    rows = ledger.load(batch.pk, personal=False)
+    assert ledger.claim(batch.pk, "host:1:1:aa:0", rows)
+
+    def record() -> None:
+        try:
+            ledger.record(campaign.pk, [settle(row, outcome) for row in rows])
+        finally:
+            connection.close()
+
+    with transaction.atomic():
+        lifecycle.pause(campaign.pk)
+        lane = Thread(target=record)
+        lane.start()
+        lane.join(5)
+        is_waiting = lane.is_alive()
+    lane.join(10)
+
+    assert not is_waiting
 
 
 def test_a_campaign_that_a_bots_open_transaction_holds_keeps_no_other_from_the_beat(database: str) -> None:

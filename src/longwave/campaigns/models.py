@@ -171,10 +171,11 @@ class Charted(models.TextChoices):
 class Bucket(models.Model):
     """Answers to a campaign in ten seconds, by `Charted`: what the breaker and every chart read.
 
-    `at` is unix time / 10.
+    `at` is unix time / 10. No constraint on the campaign: MariaDB would look it up at every writing, and wait for
+    whoever has paused it in a transaction that is still open.
     """
 
-    campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, db_index=False)
+    campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, db_index=False, db_constraint=False)
     at = models.BigIntegerField()
     outcome = models.CharField(max_length=10)
     count = models.PositiveIntegerField()
@@ -185,9 +186,12 @@ class Bucket(models.Model):
 
 
 class ErrorTally(models.Model):
-    """How often a campaign met one error text, by `Charted`. It stays when the delivery is tried again and sent."""
+    """How often a campaign met one error text, by `Charted`. It stays when the delivery is tried again and sent.
 
-    campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, db_index=False)
+    No constraint on the campaign, as of buckets.
+    """
+
+    campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, db_index=False, db_constraint=False)
     outcome = models.CharField(max_length=10)
     text = models.CharField(max_length=160)
     count = models.PositiveIntegerField()
