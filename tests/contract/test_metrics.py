@@ -281,7 +281,8 @@ def look_at_workers() -> dict[tuple[str, ...], float]:
 
 def test_workers_and_what_does_not_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = presence.Answer("w@h", "h", 1, ["default", "email.eu"], 4, 100.0)
-    monkeypatch.setattr(presence, "workers", lambda: {"w@h": answer})
+    leaving = presence.Answer("old@h", "h", 2, [], 4, 50.0, is_leaving=True)
+    monkeypatch.setattr(presence, "workers", lambda: {"w@h": answer, "old@h": leaving})
     monkeypatch.setattr(broker, "depth", lambda queue: 5 if queue == "default" else 0)
     work.submit_many([{}, {}, {}])
     work.submit(job_queue="import")
@@ -289,8 +290,8 @@ def test_workers_and_what_does_not_agree(monkeypatch: pytest.MonkeyPatch) -> Non
     assert lost is not None
     Job.objects.filter(pk=lost.id).update(lease_until=timezone.now() - timedelta(seconds=9))
     found = look_at_workers()
-    assert (found["broker_up",], found["workers",], found["worker_places",]) == (1, 1, 4)
-    assert found["worker_memory_bytes",] == 100 * 1024 * 1024
+    assert (found["broker_up",], found["workers",], found["worker_places",]) == (1, 2, 4)
+    assert found["worker_memory_bytes",] == 150 * 1024 * 1024
     assert [found["queue_workers", queue] for queue in ("default", "email.eu", "import")] == [1, 1, 0]
     assert found["drift_jobs", "unserved"] == 1
     assert found["drift_jobs", "stale_message"] == 2

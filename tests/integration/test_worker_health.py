@@ -38,6 +38,10 @@ def children_of(process: "subprocess.Popen[bytes]") -> list[int]:
     return [child.pid for child in psutil.Process(process.pid).children()]
 
 
+def listens(house: House) -> bool:
+    return bool(house.evaluate("presence.listeners()"))
+
+
 def test_a_rolling_restart_loses_and_repeats_nothing(house: House) -> None:
     house.beat()
     first, second = house.ready_worker("-c", "2"), house.ready_worker("--pool", "threads", "-c", "2")
@@ -207,6 +211,42 @@ def test_a_child_that_is_killed_in_the_grace_of_its_worker_has_crashed_all_the_s
     assert worker.wait(20) == 0
     assert (Job.objects.get().status, Job.objects.get().crashes) == (Status.QUEUED, 1)
     assert house.events("jobs_cut_off") == 0
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_worker_that_is_leaving_answers_until_its_last_job_has_ended(house: House, pool: str) -> None:
+    options = ("--pool", pool, "-c", "2", "--grace", "60", "--name", "w@here")
+    worker = house.ready_worker(*options)
+    submit(house, "jobs.stubborn.submit(seconds=60)")
+    house.until(lambda: len(traces(house)) == 1, 20)
+    (staying,) = house.evaluate("presence.workers()").values()
+    assert (staying["queues"] != [], staying["is_leaving"]) == (True, False)
+    worker.terminate()
+    house.until(lambda: house.events("Warm shutdown") == 1, 10)
+    house.until(lambda: not listens(house), 10)
+    for _ in range(2):
+        (leaving,) = house.evaluate("presence.workers()").values()
+        same = {"name", "host", "pid", "concurrency", "declares"}
+        assert {key: leaving[key] for key in same} == {key: staying[key] for key in same}
+        assert (leaving["queues"], leaving["is_leaving"]) == ([], True)
+    assert Job.objects.get().status == Status.RUNNING
+    worker.terminate()
+    assert worker.wait(15) == 0
+    assert house.evaluate("presence.workers()") == {}
+    assert not [line for line in house.lines("") if line["level"] in ("error", "critical")]
+
+
+@on_redis
+def test_a_worker_that_is_leaving_answers_again_when_its_broker_is_back(house: House) -> None:
+    worker = house.ready_worker("-c", "1", "--grace", "60")
+    submit(house, "jobs.stubborn.submit(seconds=60)")
+    house.until(lambda: len(traces(house)) == 1, 20)
+    worker.terminate()
+    house.until(lambda: house.evaluate("presence.workers()") and not listens(house), 10)
+    house.broker.stop()
+    assert house.evaluate("presence.workers()") is None
+    house.broker.start()
+    house.until(lambda: house.evaluate("presence.workers()"), 10)
 
 
 @on_redis

@@ -132,7 +132,7 @@ def _workers(seen: Overview) -> RenderableType:
         table.add_row(
             line.name,
             str(line.pid),
-            ", ".join(line.queues) if line.has_answered else Text("does not answer", style="yellow"),
+            _listening(line),
             str(line.concurrency or "–"),
             "–" if line.memory_mb is None else f"{line.memory_mb:.0f} MB",
             "now" if line.has_answered else f"{duration(line.last_seen)} ago",
@@ -143,6 +143,14 @@ def _workers(seen: Overview) -> RenderableType:
     what = f"Workers: the broker does not answer, so they cannot be asked; {broker.how_to_start()}."
     away = Text(what, style="red")
     return Group(away, table) if seen.workers else away
+
+
+def _listening(line: WorkerLine) -> Text:
+    if not line.has_answered:
+        return Text("does not answer", style="yellow")
+    if line.is_leaving:
+        return Text("leaving: takes nothing new", style="yellow")
+    return Text(", ".join(line.queues))
 
 
 def _running(line: WorkerLine) -> str:

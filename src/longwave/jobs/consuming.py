@@ -10,7 +10,8 @@ from celery.worker import consumer as celery_consumer
 from celery.worker.consumer.consumer import CONNECTION_ERROR, CONNECTION_RETRY
 from celery.worker.consumer.consumer import logger as celery_log
 
-from longwave.jobs import task_events
+from longwave.jobs import stop, task_events
+from longwave.jobs.draining import Draining
 
 log = structlog.get_logger("longwave.jobs")
 
@@ -29,6 +30,18 @@ class Consumer(celery_consumer.Consumer):  # type: ignore[misc]
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._told: dict[str, float] = {}
+        self._draining = Draining(self)
+
+    def stop(self) -> None:
+        """Hear of nothing new. The jobs that run end after this, and until then the worker answers."""
+        stop.request()
+        super().stop()
+        self._draining.begin()
+
+    def shutdown(self) -> None:
+        """All jobs have ended."""
+        self._draining.end()
+        super().shutdown()
 
     def on_unknown_task(self, _: Any, message: Any, error: KeyError) -> None:
         """Drop the message of a job that no code here declares. The job is rung for again, for whoever does."""

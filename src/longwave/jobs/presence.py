@@ -28,6 +28,7 @@ class Answer:
     """What a worker says of itself. memory_mb: of all its processes; shared pages count in each.
 
     declares: the jobs that it has code for, by name; None where it does not say.
+    is_leaving: it was told to end or to begin anew: its jobs end, and it listens to no queue any more.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Answer:
     concurrency: int | None
     memory_mb: float | None
     declares: list[str] | None = None
+    is_leaving: bool = False
 
     def lacks(self, job: str) -> bool:
         """Whether it is known to have no code for it."""
@@ -74,6 +76,7 @@ def _answer(name: str, told: Mapping[str, Any]) -> Answer:
         concurrency=told.get("concurrency"),
         memory_mb=told.get("memory_mb"),
         declares=told.get("declares"),
+        is_leaving=told.get("is_leaving", False),
     )
 
 

@@ -213,9 +213,12 @@ def _workers(current: Config, pid: int | None) -> Iterator[Finding]:
     if answers is None:
         yield Finding("workers", "fail", "cannot be asked: the broker does not answer", "see `broker`")
         return
-    names = sorted(answers)
-    if names:
-        yield Finding("workers", "ok", f"{len(names)} answer: {', '.join(names)}")
+    names = [f"{name} (leaving)" if answers[name].is_leaving else name for name in sorted(answers)]
+    found = f"{len(names)} answer: {', '.join(names)}"
+    if any(not answer.is_leaving for answer in answers.values()):
+        yield Finding("workers", "ok", found)
+    elif names:
+        yield Finding("workers", "warn", found, "start one with `longwave worker`: these take nothing new")
     else:
         remedy = "start one with `longwave worker`; busy ones may need longer to answer"
         yield Finding("workers", "warn", f"none answers within {presence.PATIENCE:g} s", remedy)

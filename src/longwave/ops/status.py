@@ -52,6 +52,7 @@ class QueueLine:
 class WorkerLine:
     """One worker process. has_answered: False for one that is only known by the jobs that it runs.
 
+    is_leaving: its jobs end, and it takes nothing new.
     last_seen: seconds since it answered, or renewed the lease of one of its jobs.
     """
 
@@ -64,6 +65,7 @@ class WorkerLine:
     has_answered: bool
     last_seen: float
     jobs: list[dict[str, Any]] = field(default_factory=list)
+    is_leaving: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +181,7 @@ def _workers(answers: Mapping[str, presence.Answer]) -> list[WorkerLine]:
             has_answered=True,
             last_seen=0.0,
             jobs=busy.pop((answer.host, answer.pid), _Busy()).jobs,
+            is_leaving=answer.is_leaving,
         )
         for answer in answers.values()
     ]

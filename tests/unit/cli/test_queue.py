@@ -248,6 +248,18 @@ def test_the_overview_names_workers_their_jobs_and_queues_nobody_listens_to(work
     assert "20 s ago" in said
 
 
+def test_the_overview_says_which_workers_are_leaving(monkeypatch: pytest.MonkeyPatch) -> None:
+    leaving = presence.Answer("old@host", "host", 7, [], 2, 80.0, is_leaving=True)
+    monkeypatch.setattr(presence, "workers", lambda: {"old@host": leaving})
+    a_job(status=Status.RUNNING, owner="host:7:8:abcd", started_at=Now())
+    a_job()
+    (line,) = overview.look().workers
+    assert (line.name, len(line.jobs), line.has_answered, line.is_leaving) == ("old@host", 1, True, True)
+    said = CliRunner().invoke(_app(), []).output
+    assert "leaving" in said
+    assert "nobody listens" in said
+
+
 @pytest.mark.parametrize(
     ("columns", "words"), [("60", ()), ("80", ("retrying", "nobody")), ("120", ("clear in",))]
 )

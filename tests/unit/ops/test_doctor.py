@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from longwave import database as databases_
 from longwave.config import Config
-from longwave.jobs import beat_lease
+from longwave.jobs import beat_lease, presence
 from longwave.ops import doctor, lock
 from longwave.ops.doctor import Finding
 from longwave.senders import senders
@@ -95,6 +95,20 @@ def test_missing_migrations_fail_and_senders_are_not_asked(
     assert found["migrations"].verdict == "fail"
     assert "longwave migrate" in found["migrations"].remedy
     assert "senders" not in found
+
+
+@pytest.mark.parametrize(
+    ("staying", "verdict", "found"),
+    [(True, "ok", "2 answer: new, old (leaving)"), (False, "warn", "1 answer: old (leaving)")],
+)
+def test_a_worker_that_is_leaving_is_not_enough(
+    staying: bool, verdict: str, found: str, current: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = {"old": presence.Answer("old", "h", 1, [], 2, 80.0, is_leaving=True)}
+    answers |= {"new": presence.Answer("new", "h", 2, ["default"], 2, 80.0)} if staying else {}
+    monkeypatch.setattr(presence, "workers", lambda: answers)
+    finding = examine(replace(current, broker_url="redis://127.0.0.1:6379/0"))["workers"]
+    assert (finding.verdict, finding.found) == (verdict, found)
 
 
 def test_a_clock_that_is_off_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,10 @@ ASK_EVERY = 30.0
 _AGE = f"asked at most every {ASK_EVERY:g} seconds"
 
 BROKER = Figure("longwave_broker_up", f"1 while the broker answers; {_AGE}")
-WORKERS = Figure("longwave_workers", f"Workers that answer over the broker; {_AGE}")
-PLACES = Figure("longwave_worker_places", f"Jobs that the workers can run at a time; {_AGE}")
+WORKERS = Figure("longwave_workers", f"Workers that answer over the broker, leaving ones too; {_AGE}")
+PLACES = Figure(
+    "longwave_worker_places", f"Jobs that the workers which are not leaving can run at a time; {_AGE}"
+)
 MEMORY = Figure(
     "longwave_worker_memory_bytes",
     f"Memory of all workers' processes together; shared pages count in each; {_AGE}",
@@ -46,7 +48,8 @@ def _read() -> Iterator[Reading]:
 
 def _workers(answers: Mapping[str, presence.Answer]) -> Iterator[Reading]:
     yield Reading(WORKERS, len(answers))
-    yield Reading(PLACES, sum(answer.concurrency or 0 for answer in answers.values()))
+    staying = [answer for answer in answers.values() if not answer.is_leaving]
+    yield Reading(PLACES, sum(answer.concurrency or 0 for answer in staying))
     yield Reading(MEMORY, sum(answer.memory_mb or 0.0 for answer in answers.values()) * 1024 * 1024)
     listening = Counter(dict.fromkeys(queues.PRIORITIES, 0))
     for answer in answers.values():
