@@ -407,12 +407,36 @@ def test_a_number_that_nobody_looked_at_again_is_stale_and_that_is_said_once() -
     assert [line["decided_by"] for line in lines] == ["host:1"]
 
 
-def test_who_has_left_in_order_is_not_missed() -> None:
+def test_who_has_left_in_order_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "workers", lambda: None)
     decider = Decider([FILES], "host:1")
     decider.turn()
     decider.leave()
+    assert published.find("files").is_over
+    assert overview.look().scaling == []
     Scaling.objects.update(at=Now() - timedelta(seconds=90))
     assert published.miss_silent() == []
+    assert published.groups() == []
+    assert 'longwave_desired_workers_stale{group="files"}' not in Client().get("/metrics").content.decode()
+    assert Client().get("/scaling/files").status_code == 404
+
+
+def test_who_has_taken_over_stays_when_the_one_before_leaves() -> None:
+    first, second = Decider([FILES], "host:1"), Decider([FILES], "host:2")
+    first.turn()
+    Scaling.objects.update(lease_until=Now() - timedelta(seconds=1))
+    second.turn()
+    first.leave()
+    Scaling.objects.update(at=Now() - timedelta(seconds=90), lease_until=Now() - timedelta(seconds=75))
+    assert [(one.is_stale, one.is_over) for one in published.groups()] == [(True, False)]
+
+
+def test_who_was_killed_is_still_told_of_when_that_was_said() -> None:
+    Decider([FILES], "host:1").turn()
+    long_ago = Now() - timedelta(seconds=90)
+    Scaling.objects.update(at=long_ago, lease_until=long_ago)
+    published.miss_silent()
+    assert [(one.is_stale, one.is_over) for one in published.groups()] == [(True, False)]
 
 
 def test_decisions_go_after_a_month_and_groups_without_anybody_after_a_day() -> None:

@@ -8,7 +8,7 @@ class Scaling(models.Model):
 
     minimum, maximum, target_wait: what was allowed then. at: when it was looked at; the number is stale a while later.
     owner, lease_until: who looks at it. Nobody else does, until the lease has run out. owner is empty where whoever
-    it was has left, or has not been heard of for a while.
+    it was has left, and then there is no lease_until either, or has not been heard of for a while.
     """
 
     group = models.CharField(max_length=32, primary_key=True, db_column="group_name")

@@ -117,7 +117,7 @@ def look() -> Overview:
         workers=_workers(answers or {}),
         senders=[_sender(sender) for sender in senders.all_senders()],
         campaigns=[_campaign(campaign) for campaign in _on_their_way()],
-        scaling=published.groups(),
+        scaling=[group for group in published.groups() if not group.is_over],
         broker_answers=answers is not None,
     )
 

@@ -286,7 +286,7 @@ def test_the_overview_says_since_when_a_queue_is_paused(workers: None) -> None:
 
 def test_the_overview_says_since_when_nobody_has_looked_at_a_group(workers: None) -> None:
     at = timezone.now() - timedelta(minutes=5)
-    Scaling.objects.create(group="files", at=at, desired=1, minimum=1, maximum=4)
+    Scaling.objects.create(group="files", at=at, desired=1, minimum=1, maximum=4, owner="host:1")
     assert f"nobody has looked since {at:%Y-%m-%d %H:%M:%S} UTC" in CliRunner().invoke(_app(), []).output
 
 

@@ -9,6 +9,9 @@ from longwave.ops.scaling.deciding import Decider, Look
 from longwave.ops.scaling.load import Group
 from longwave.ops.supervisor import Child, Supervisor
 
+LAST_LOOK = 2.0
+"""Seconds that a look has to end after everything has been stopped."""
+
 
 def keep(
     groups: Sequence[Group], supervisor: Supervisor, worker: Callable[[Group, str], Child], *, every: float
@@ -22,9 +25,12 @@ def keep(
     leaving = partial(_count_leaving, supervisor)
     decider = Decider(groups, owner.of(supervisor.run_folder), every=every, leaving=leaving)
     steer = partial(steering.steer, decider, stop, partial(_act, supervisor, groups, worker))
-    supervisor.on_ready = threading.Thread(target=steer, name="autoscale", daemon=True).start
+    steering_thread = threading.Thread(target=steer, name="autoscale", daemon=True)
+    supervisor.on_ready = steering_thread.start
     code = supervisor.run()
     stop.set()
+    if steering_thread.ident is not None:
+        steering_thread.join(LAST_LOOK)  # it would take the leases again
     steering.leave(decider)
     return code
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from longwave.core.errors import NotFound
@@ -20,6 +20,9 @@ STALE_AFTER = 60.0
 KEEP = timedelta(days=30)
 """How long decisions are kept."""
 
+IS_OVER = Q(owner="", lease_until=None)
+"""Whoever decided for the group has left in order, and nobody has taken over."""
+
 ABANDONED = timedelta(days=1)
 """How long groups are kept that nobody looks at any more: for so long they are shown, and alerted of, as stale."""
 
@@ -28,8 +31,9 @@ ABANDONED = timedelta(days=1)
 class Published:
     """A group as it was looked at last.
 
-    at: when, as ISO 8601; is_stale: that is too long ago. min, max: what was allowed. run_seconds: of one ready job.
-    limited: jobs that wait for a sender's rate, and are not in `ready`.
+    at: when, as ISO 8601; is_stale: that is too long ago. is_over: whoever decided was ended on purpose, and nobody has
+    taken over. min, max: what was allowed. run_seconds: of one ready job. limited: jobs that wait for a sender's rate,
+    and are not in `ready`.
     """
 
     group: str
@@ -39,6 +43,7 @@ class Published:
     reason: str
     at: str | None
     is_stale: bool
+    is_over: bool
     ready: int
     running: int
     limited: int
@@ -47,7 +52,7 @@ class Published:
 
 
 def groups() -> list[Published]:
-    """Every group that somebody has looked at in the last day, by name."""
+    """Every group that somebody has looked at in the last day, by name, but none that ended on purpose a while ago."""
     return [_published(row) for row in _rows().order_by("group")]
 
 
@@ -82,8 +87,12 @@ def history(names: Sequence[str], limit: int) -> list[Change]:
 
 
 def _rows() -> "QuerySet[Any]":
-    """With the database's own time: whoever reads may be on a machine whose clock is wrong."""
-    return Scaling.objects.annotate(now=Now())
+    """With the database's own time: whoever reads may be on a machine whose clock is wrong.
+
+    A number whose decider was ended on purpose stays while it is fresh: the next one may be about to begin.
+    """
+    is_fresh = Q(at__gte=Now() - timedelta(seconds=STALE_AFTER))
+    return Scaling.objects.annotate(now=Now()).filter(~IS_OVER | is_fresh)
 
 
 def _published(row: Any) -> Published:
@@ -96,6 +105,7 @@ def _published(row: Any) -> Published:
         reason=row.reason,
         at=None if row.at is None else row.at.isoformat(timespec="seconds"),
         is_stale=age is None or age > STALE_AFTER,
+        is_over=row.owner == "" and row.lease_until is None,
         ready=row.ready,
         running=row.running,
         limited=row.limited,
