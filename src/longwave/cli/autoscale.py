@@ -103,6 +103,11 @@ def autoscale(
     as_json: Annotated[bool, typer.Option("--json", help="JSON, with --dry-run or --history.")] = False,
 ) -> None:
     """Keep as many workers as the work needs: more at once, fewer after a calm while."""
+    if as_json and not (dry_run or history):
+        remedy = (
+            "goes with --dry-run or --history; LONGWAVE_LOG_FORMAT=json makes the lines of a running one JSON"
+        )
+        raise InvalidInput(Problem("--json", True, remedy))
     _check_seconds({"--cool-down": cool_down, "--every": every})
     regional = regional_queues(region or [], all_regions=all_regions)
     wish = Wish(

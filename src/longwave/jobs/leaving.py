@@ -127,7 +127,9 @@ class Leaving:
             self._give(within)
 
     def _give(self, seconds: float) -> None:
-        logs.say_at_once(log_name, f"Warm shutdown: running jobs have {seconds:g} s to end")
+        logs.say_at_once(
+            log_name, f"Warm shutdown: running jobs have up to {seconds:g} s to end, unless told again"
+        )
         stop.request()
         state.should_stop = 0
         os.write(self._tell, _ORDER.pack(seconds))

@@ -292,7 +292,8 @@ class Supervisor:
 
     def _stop_all(self) -> None:
         ordered = time.monotonic()
-        self.output.say("stopping")
+        hurry = {} if self.hurry_after is None else {"jobs_given_back_after": self.hurry_after}
+        self.output.say("stopping", **hurry)
         for errand in self._errands:
             self._end(errand)
         for rank, seconds in enumerate(self.stop_within):

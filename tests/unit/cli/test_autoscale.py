@@ -81,6 +81,13 @@ def test_seconds_come_to_an_end(option: str, seconds: str) -> None:
     assert f"{option} = {float(seconds)}: must be a number of seconds, and a day" in str(result.exception)
 
 
+@pytest.mark.parametrize("words", [["--json"], ["--json", "--publish-only"]])
+def test_json_is_refused_where_there_is_none(words: list[str]) -> None:
+    result = CliRunner().invoke(_app, words)
+    assert isinstance(result.exception, InvalidInput)
+    assert "--json = True: goes with --dry-run or --history" in str(result.exception)
+
+
 def test_a_dry_run_says_what_would_be_and_changes_nothing(sqlite: str) -> None:
     result = CliRunner().invoke(_app, ["--group", "files", "--max", "3", "--dry-run", "--json"])
     assert result.exit_code == 0

@@ -150,3 +150,9 @@ signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 def test_a_terminal_that_is_closed_ends_it_wherever_its_output_goes() -> None:
     assert said(TERMINAL + HANG_UP, TERMINAL + NOHUP + HANG_UP, HANG_UP) == ["stops", "asked_to", "asked_to"]
+
+
+def test_the_time_that_jobs_have_is_said_as_the_most_that_it_can_be() -> None:
+    scene = "from longwave import logs; logs.configure('INFO', 'console'); leaving.Leaving(grace=1800).stop()"
+    process = subprocess.run([sys.executable, "-c", HEAD, scene], capture_output=True, text=True, timeout=60)
+    assert "running jobs have up to 1800 s to end, unless told again" in process.stderr

@@ -338,3 +338,4 @@ def test_one_that_takes_its_time_is_told_again_before_it_is_killed(run: Run, sai
     with run(Child("slow", ["sh", "-c", twice], rank=0), stop_within=(20, 20, 20), hurry_after=0.2):
         until(lambda: "| up" in said.getvalue())
     assert "child killed" not in said.getvalue()
+    assert "stopping jobs_given_back_after=0.2" in said.getvalue()
