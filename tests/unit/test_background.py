@@ -314,6 +314,32 @@ def test_a_module_that_is_not_there_or_does_not_import_is_named(
         rooms.load_modules(("lw_broken",))
 
 
+@pytest.mark.parametrize(
+    ("code", "line", "what"),
+    [
+        (
+            "@job('mine.a', retries=-1)\ndef a(): ...\n",
+            5,
+            "ValueError: job mine.a: retries, lease and backoff",
+        ),
+        ("@job('mine.a')\ndef a(*args): ...\n", 5, "ValueError: job mine.a: parameter"),
+        ("@schedule(every=-1)\n@job('mine.a')\ndef a(): ...\n", 5, "InvalidInput: every = -1: must be"),
+        ("def a(:\n", 5, "SyntaxError"),
+        ("job('mine.a')(7)\n", 5, "TypeError: 7 is not a callable"),
+    ],
+)
+def test_what_a_module_declares_wrongly_is_told_with_its_own_line(
+    code: str, line: int, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "lw_wrong", raising=False)
+    (tmp_path / "lw_wrong.py").write_text(f"from longwave.jobs import job, schedule\n\n\n\n{code}")
+    with pytest.raises(InvalidInput) as refused:
+        rooms.load_modules(("lw_wrong",))
+    assert f"LONGWAVE_MODULES = 'lw_wrong': cannot be imported ({what}" in str(refused.value)
+    assert f", in {tmp_path / 'lw_wrong.py'}:{line});" in str(refused.value)
+
+
 def test_a_bot_submits_the_jobs_of_its_modules_by_name(tmp_path: Path) -> None:
     (tmp_path / "lw_reports.py").write_text(
         "from longwave.jobs import job\n@job('reports.build')\ndef build(user_id): ...\n"

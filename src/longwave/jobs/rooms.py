@@ -2,14 +2,19 @@
 
 import importlib
 import importlib.util
+import itertools
+import os
 import sys
 import traceback
 from pathlib import Path
 
 from django.apps import apps
 
+import longwave
 from longwave import config
-from longwave.core.errors import InvalidInput, LongwaveError, Problem
+from longwave.core.errors import InvalidInput, Problem
+
+OURS = str(Path(longwave.__file__).parent) + os.sep
 
 
 def load() -> None:
@@ -33,8 +38,6 @@ def load_modules(names: tuple[str, ...]) -> None:
     for name in names:
         try:
             importlib.import_module(name)
-        except LongwaveError:
-            raise
         except Exception as error:
             raise InvalidInput(Problem("LONGWAVE_MODULES", name, _remedy(name, error))) from error
 
@@ -52,5 +55,14 @@ def _remedy(name: str, error: Exception) -> str:
         return (
             f"there is no such module ({what}); start in the folder that holds it, or put that on PYTHONPATH"
         )
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"cannot be imported ({what}, in {last.filename}:{last.lineno}); mend it, or take it out"
+    return f"cannot be imported ({what}, in {_place(error)}); mend it, or take it out"
+
+
+def _place(error: Exception) -> str:
+    """The file and line that is to be mended: of what goes wrong in Longwave, the line that called it."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    _, *frames = traceback.extract_tb(error.__traceback__)
+    theirs = itertools.takewhile(lambda frame: not frame.filename.startswith(OURS), frames)
+    *_, last = (frame for frame in theirs if not frame.filename.startswith("<frozen "))
+    return f"{last.filename}:{last.lineno}"
