@@ -1,7 +1,7 @@
 """Schedules: what is submitted by itself, and when; and the chores of the beat."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 import typer
@@ -10,11 +10,19 @@ from rich.text import Text
 
 from longwave.cli import tables, words
 from longwave.core.errors import InvalidInput, Problem
-from longwave.jobs import chores, rooms, schedules
+from longwave.jobs import chores, declare, rooms, schedules
 from longwave.jobs.rhythm import CatchUp
 from longwave.jobs.schedules import Line
 
 app = typer.Typer(no_args_is_help=True, help="What is submitted by itself, and when.")
+
+OPTIONS = {
+    "every": "--every",
+    "cron": "--cron",
+    "timezone": "--timezone",
+    "catch_up": "--catch-up",
+}
+"""How what code calls by these names is given here."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Name = Annotated[str, typer.Argument(help="The schedule's name.")]
@@ -81,9 +89,17 @@ def add(
 ) -> None:
     """Submit a job by itself from now on."""
     rooms.load()
-    first = schedules.add(
-        name, job, every=every, cron=cron, timezone=timezone, catch_up=catch_up, args=_arguments(args)
-    )
+    given = _arguments(args)
+    _check_arguments(job, given, args)
+    if (every is None) == (not cron):
+        remedy = "give one of the two: --every, in seconds, or --cron, as in '0 3 * * *'"
+        raise InvalidInput(Problem("--every, --cron", every if every is not None else cron or None, remedy))
+    try:
+        first = schedules.add(
+            name, job, every=every, cron=cron, timezone=timezone, catch_up=catch_up, args=given
+        )
+    except InvalidInput as error:
+        raise InvalidInput(*(_of_option(problem) for problem in error.problems)) from None
     _answer({"name": name, "next_at": first}, as_json, f"{name} runs first at {words.moment(first)}.")
 
 
@@ -111,6 +127,23 @@ def _arguments(text: str) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise InvalidInput(Problem("--args", text, 'must be a JSON object, such as {"kind": "daily"}'))
     return given
+
+
+def _check_arguments(job: str, given: dict[str, Any], text: str) -> None:
+    try:
+        declare.find(job).check(given)
+    except InvalidInput as error:
+        raise InvalidInput(*(_of_args(problem, given, text) for problem in error.problems)) from None
+
+
+def _of_args(problem: Problem, given: dict[str, Any], text: str) -> Problem:
+    what = problem.field if problem.field in given else f"{problem.field} is missing"
+    return Problem("--args", text, f"{what}: {problem.remedy}")
+
+
+def _of_option(problem: Problem) -> Problem:
+    """The same, in words of the command line."""
+    return replace(problem, field=OPTIONS.get(problem.field, problem.field))
 
 
 def _schedules(lines: list[Line]) -> Table:

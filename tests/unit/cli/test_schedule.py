@@ -19,6 +19,11 @@ def work(kind: str = "") -> None:
     """Something to submit."""
 
 
+@job("cli_schedule.needy")
+def needy(every: int) -> None:
+    """Cannot be submitted without something, which is called as an option is."""
+
+
 @pytest.fixture(autouse=True)
 def _no_broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(broker, "publish", lambda *_: None)
@@ -82,7 +87,33 @@ def test_chores_are_listed_and_can_be_run_but_not_paused() -> None:
     ("words", "error", "complaint"),
     [
         (("pause", "nonsense"), NotFound, "no schedule 'nonsense'"),
-        (("add", "x", "--job", "cli_schedule.work"), InvalidInput, "give one of the two"),
+        (
+            ("add", "x", "--job", "cli_schedule.work"),
+            InvalidInput,
+            "--every, --cron = None: give one of the two: --every, in seconds, or --cron",
+        ),
+        (("add", "x", "--job", "cli_schedule.work", "--every", "-5"), InvalidInput, "^--every = -5.0: must"),
+        (("add", "x", "--job", "cli_schedule.work", "--cron", "0 3"), InvalidInput, "^--cron = '0 3': must"),
+        (
+            ("add", "x", "--job", "cli_schedule.work", "--every", "60", "--timezone", "UTC"),
+            InvalidInput,
+            "^--timezone = 'UTC': is for cron",
+        ),
+        (
+            ("add", "x", "--job", "cli_schedule.work", "--every", "60", "--catch-up", "some"),
+            InvalidInput,
+            "^--catch-up = 'some': must be one of skip",
+        ),
+        (
+            ("add", "x", "--job", "cli_schedule.needy", "--every", "60"),
+            InvalidInput,
+            "^--args = '{}': every is missing: cli_schedule.needy needs it; it takes every$",
+        ),
+        (
+            ("add", "x", "--job", "cli_schedule.work", "--every", "60", "--args", '{"size": 1}'),
+            InvalidInput,
+            "^--args = .*: size: cli_schedule.work does not take it; it takes kind$",
+        ),
         (
             ("add", "x", "--job", "cli_schedule.work", "--every", "60", "--args", "[1]"),
             InvalidInput,
