@@ -18,8 +18,17 @@ from django.db.models import QuerySet
 T = TypeVar("T")
 Dialect = Literal["sqlite", "postgresql", "mysql"]
 
+DRIVERS = {"psycopg": "psycopg[binary]>=3.2", "MySQLdb": "mysqlclient>=2.2.7"}
+"""What Django calls the drivers that it misses, and what brings them. Only a checkout can name the extras."""
+
 BUSY_TIMEOUT = 20.0
 """Seconds a SQLite writer waits for another's transaction. Ours are milliseconds long."""
+
+
+def how_to_install_driver(error: Exception) -> str:
+    """The command for the driver that this ImproperlyConfigured of Django's misses."""
+    wanted = [package for name, package in DRIVERS.items() if name in str(error)] or DRIVERS.values()
+    return " or ".join(f'pip install "{package}"' for package in wanted)
 
 
 def settings(url: str) -> dict[str, Any]:

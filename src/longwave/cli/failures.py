@@ -105,7 +105,10 @@ def _database_sentence(error: Exception) -> str | None:
 
     said = " ".join(str(error).split())
     if isinstance(error, ImproperlyConfigured) and "Error loading" in said:
-        return f'{said}. Install the driver: `pip install "longwave[postgres]"` or `"longwave[mysql]"`.'
+        from longwave import database
+
+        told = said if said.endswith("?") else f"{said.rstrip('.')}."
+        return f"{told} Install the driver: `{database.how_to_install_driver(error)}`."
     if not isinstance(error, Error):
         return None
     for words, meaning, remedy in _DATABASE_REMEDIES:

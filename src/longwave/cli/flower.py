@@ -16,6 +16,10 @@ FORGET_AFTER = 24 * 3600
 """Seconds after which Flower forgets a worker that is gone."""
 
 
+PACKAGE = "flower>=2.2"
+"""As in the extra, which only a checkout can name."""
+
+
 class FlowerMissing(LongwaveError):
     """Flower is an extra."""
 
@@ -60,7 +64,7 @@ def _options(current: Config, port: int, address: str, broker_api: str) -> Any:
         from flower import command
         from tornado.options import options
     except ImportError as error:
-        raise FlowerMissing('Flower is not installed; pip install ".[flower]" brings it.') from error
+        raise FlowerMissing(f'Flower is not installed; `pip install "{PACKAGE}"` brings it.') from error
     command.apply_env_options()  # what else Flower can be told, as FLOWER_…
     options.port, options.address = port, address
     options.purge_offline_workers = options.purge_offline_workers or FORGET_AFTER

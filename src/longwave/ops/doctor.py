@@ -120,7 +120,7 @@ def _database(current: Config) -> Iterator[Finding]:
         yield from _migrations()
         yield _write_ahead_log() if connection.vendor == "sqlite" else _clock()
     except ImproperlyConfigured as error:  # no driver for it is installed
-        remedy = 'pip install "longwave[postgres]" or "longwave[mysql]"'
+        remedy = database.how_to_install_driver(error)
         yield Finding("database", "fail", scrub(f"{where}: {error}"), remedy)
     except Error as error:
         found = scrub(f"{where}: {' '.join(str(error).split())}")

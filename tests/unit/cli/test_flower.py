@@ -30,5 +30,5 @@ def test_any_other_address_does(address: str) -> None:
 
 def test_without_the_package_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "flower", None)
-    with pytest.raises(flower.FlowerMissing, match=r'pip install "\.\[flower\]"'):
+    with pytest.raises(flower.FlowerMissing, match=r'`pip install "flower>=2\.2"` brings it'):
         flower._options(settings(), 5555, "127.0.0.1", "")

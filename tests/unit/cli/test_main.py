@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +16,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, ProgrammingError
 
 import longwave.cli
-from longwave.cli import COMMANDS, failures, lazy
+from longwave import database
+from longwave.cli import COMMANDS, failures, flower, lazy
 from longwave.core.errors import Conflict, InvalidInput, LongwaveError, NotFound, Problem
 
 TOKEN = "123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"
@@ -145,7 +147,16 @@ def test_a_script_gets_errors_as_json_on_stderr(raises: Raise, capsys: pytest.Ca
         (OperationalError(1049, "Unknown database 'x'"), "no such database", "create it"),
         (OperationalError('failed: FATAL:  role "u" does not exist'), "refuses", "LONGWAVE_DATABASE_URL"),
         (ProgrammingError("permission denied for schema public"), "does not let this user", "grant"),
-        (ImproperlyConfigured("Error loading psycopg2 or psycopg module"), "psycopg", "longwave[postgres]"),
+        (
+            ImproperlyConfigured("Error loading psycopg2 or psycopg module"),
+            "psycopg",
+            '`pip install "psycopg[binary]>=3.2"`.',
+        ),
+        (
+            ImproperlyConfigured("Error loading MySQLdb module.\nDid you install mysqlclient?"),
+            "MySQLdb",
+            '`pip install "mysqlclient>=2.2.7"`.',
+        ),
     ],
 )
 def test_the_database_s_troubles_are_a_sentence_with_a_remedy(
@@ -304,3 +315,10 @@ def test_before_the_first_up_a_command_says_what_to_do_and_logs_nothing(tmp_path
     assert sent.stderr.splitlines() == [
         "Nothing is running that would send it: start `longwave up` in another terminal."
     ]
+
+
+def test_what_is_to_be_installed_is_what_the_extras_bring() -> None:
+    with (Path(__file__).parents[3] / "pyproject.toml").open("rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    assert [*extras["postgres"], *extras["mysql"]] == list(database.DRIVERS.values())
+    assert extras["flower"] == [flower.PACKAGE]

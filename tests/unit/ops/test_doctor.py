@@ -194,5 +194,5 @@ def test_a_driver_that_is_not_installed_is_a_finding_with_its_remedy(
     monkeypatch.setattr(doctor.connection, "ensure_connection", missing)
     monkeypatch.setattr(doctor.schema, "pending", missing)
     findings = {finding.check: finding for finding in doctor.examine(current, up_lock=current.home / "lock")}
-    assert "longwave[postgres]" in findings["database"].remedy
+    assert findings["database"].remedy == 'pip install "psycopg[binary]>=3.2"'
     assert "senders" not in findings
