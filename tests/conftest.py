@@ -1,18 +1,18 @@
 """Every test runs in a data folder of its own. `database` runs a test once on each database there is."""
 
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import folders
+
 for name in [name for name in os.environ if name.startswith("LONGWAVE_")]:
     del os.environ[name]
-os.environ.pop(
-    "COLUMNS", None
-)  # tables are as wide as it says, wherever they go; a runner of tests may set it
-os.environ["LONGWAVE_HOME"] = tempfile.mkdtemp(prefix="longwave-test-")
+# Tables are as wide as it says, wherever they go, and a runner of tests may set it.
+os.environ.pop("COLUMNS", None)
+os.environ["LONGWAVE_HOME"] = str(folders.lasting())
 
 import longwave  # noqa: E402
 

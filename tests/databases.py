@@ -4,7 +4,6 @@ A database that cannot be reached is skipped, unless REQUIRE_SERVICES is set, as
 """
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -16,6 +15,7 @@ from django.core.management import call_command
 from django.db import connection, connections
 
 from longwave import database
+from tests import folders
 
 NAMES = ("sqlite", "postgresql", "mariadb")
 SERVERS = {
@@ -50,7 +50,7 @@ def at(url: str) -> Iterator[str]:
 def fresh(kind: str, name: str) -> str:
     """Create an empty, unmigrated database called `name` and return its URL: for tests that start processes."""
     if kind == "sqlite":
-        return f"sqlite:///{tempfile.mkdtemp(prefix='longwave-test-')}/{name}.db"
+        return f"sqlite:///{folders.lasting()}/{name}.db"
     server = SERVERS[kind]
     _point_default_at(server)
     try:
