@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from longwave.core.errors import InvalidInput, LongwaveError, Problem
+from longwave.core.text import storable
 from longwave.jobs import stop
 
 if TYPE_CHECKING:
@@ -150,9 +151,7 @@ def _progress(done: float, total: float | None, note: str) -> dict[str, Any]:
     for name, value in (("done", done), ("total", 0 if total is None else total)):
         if not (isinstance(value, int | float) and math.isfinite(value)):
             raise InvalidInput(Problem(name, value, "must be a number"))
-    # Without what databases refuse: NUL, and halves of surrogate pairs.
-    text = str(note).encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
-    return {"done": done, "total": total, "note": text[:MAX_NOTE]}
+    return {"done": done, "total": total, "note": storable(str(note))[:MAX_NOTE]}
 
 
 _current: ContextVar[JobContext] = ContextVar("longwave_job")

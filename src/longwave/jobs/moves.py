@@ -6,6 +6,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from longwave import logs
+from longwave.core.text import storable
 from longwave.jobs.models import Status
 from longwave.jobs.states import JOB
 
@@ -54,8 +55,3 @@ def blame(error: str, traceback: str) -> dict[str, Any]:
 def storable_reason(text: str) -> str:
     """A reason as it fits into its column."""
     return storable(text)[:MAX_REASON]
-
-
-def storable(text: str) -> str:
-    """Without what databases refuse in text: NUL and halves of surrogate pairs."""
-    return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")

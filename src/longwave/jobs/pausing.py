@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from longwave.core.errors import InvalidInput, Problem
+from longwave.core.text import storable
 from longwave.jobs import doorbells, moves, queues, ring
 from longwave.jobs.models import PausedQueue
 
@@ -27,7 +28,7 @@ class Pause:
 def pause(queue: str, *, by: str = "", reason: str = "") -> bool:
     """Begin nothing of this queue any more, from now on, on any worker. False: it was paused. Raises InvalidInput."""
     _check(queue)
-    given = {"by": moves.storable(by)[:MAX_BY], "reason": moves.storable_reason(reason)}
+    given = {"by": storable(by)[:MAX_BY], "reason": moves.storable_reason(reason)}
     return PausedQueue.objects.get_or_create(given, queue=queue)[1]
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from longwave.core.errors import NotFound
-from longwave.jobs import ledger, moves
+from longwave.core.text import storable
+from longwave.jobs import ledger
 from longwave.jobs.models import FINISHED, Job, JobSpan, Status
 from longwave.jobs.spans import Span
 
@@ -42,11 +43,11 @@ def keep(job_id: int, spans: Sequence[Span]) -> None:
     JobSpan.objects.bulk_create(
         JobSpan(
             job_id=job_id,
-            name=moves.storable(span.name),
-            component=moves.storable(span.component),
+            name=storable(span.name),
+            component=storable(span.component),
             started_at=span.started_at,
             duration_ms=span.duration_ms,
-            error=moves.storable(span.error),
+            error=storable(span.error),
         )
         for span in spans[:room]
     )
