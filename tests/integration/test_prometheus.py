@@ -71,6 +71,8 @@ class Prometheus:
             with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{query}", timeout=5) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
+            if error.code == 503:
+                return None  # it is starting
             raise AssertionError(f"{values}: {error.read().decode()}") from error
         except OSError:
             return None
