@@ -13,6 +13,7 @@ from django.utils import timezone
 from longwave.campaigns import drafting, lifecycle, outlook, pricing, report, resolving
 from longwave.campaigns.models import Campaign, CampaignState, DeliveryState
 from longwave.cli import progress, waiting
+from longwave.cli.answers import AsJson
 from longwave.cli.words import duration, moment
 from longwave.contacts import lists, saved_segments, segments
 from longwave.core.errors import Conflict, InvalidInput, Problem
@@ -20,7 +21,6 @@ from longwave.senders import senders
 
 app = typer.Typer(no_args_is_help=True, help="Create, start, watch, pause and report broadcasts.")
 Id = Annotated[int, typer.Argument(help="The campaign's number.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 _NOBODY = (
     "Nobody in its audience can be written to. See `longwave contacts lists`, "
     "and `longwave contacts import FILE.csv --list NAME`."

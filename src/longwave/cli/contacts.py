@@ -13,6 +13,7 @@ import typer
 
 from longwave import config
 from longwave.cli import progress, tables
+from longwave.cli.answers import AsJson
 from longwave.contacts import importing, lists, saved_segments, segments, values
 from longwave.contacts.audience import audience
 from longwave.contacts.models import Contact, ContactList
@@ -23,7 +24,6 @@ app = typer.Typer(no_args_is_help=True, help="Import and look up recipients, lis
 segment_app = typer.Typer(no_args_is_help=True, help="Filters over contacts, kept under a name.")
 app.add_typer(segment_app, name="segment")
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 _STDIN = "standard input"
 Channel = Annotated[str, typer.Option(help=f"One of {', '.join(values.CHANNELS)}.")]
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from longwave.cli import tables, words
+from longwave.cli.answers import AsJson, answer
 from longwave.core.errors import InvalidInput, Problem
 from longwave.jobs import chores, declare, rooms, schedules
 from longwave.jobs.rhythm import CatchUp
@@ -24,7 +25,6 @@ OPTIONS = {
 }
 """How what code calls by these names is given here."""
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Name = Annotated[str, typer.Argument(help="The schedule's name.")]
 
 
@@ -48,11 +48,11 @@ def run(name: Name, as_json: AsJson = False) -> None:
     rooms.load()
     if found := _chore(name):
         found.function()
-        _answer({"chore": found.name}, as_json, f"Done: {found.name}.")
+        answer({"chore": found.name}, as_json, f"Done: {found.name}.")
         return
     handle = schedules.run(name)
     text = f"Job {handle.id} is submitted." if handle.created else f"Job {handle.id} of it has not ended yet."
-    _answer({"name": name, "job_id": handle.id, "created": handle.created}, as_json, text)
+    answer({"name": name, "job_id": handle.id, "created": handle.created}, as_json, text)
 
 
 @app.command()
@@ -60,7 +60,7 @@ def pause(name: Name, as_json: AsJson = False) -> None:
     """Keep none of its times, until it is resumed. Chores of Longwave's own cannot be paused."""
     rooms.load()
     text = f"{name} is paused." if schedules.pause(name) else f"{name} was paused already."
-    _answer({"name": name, "paused": True}, as_json, text)
+    answer({"name": name, "paused": True}, as_json, text)
 
 
 @app.command()
@@ -69,7 +69,7 @@ def resume(name: Name, as_json: AsJson = False) -> None:
     rooms.load()
     next_at = schedules.resume(name)
     text = f"{name} goes on at {words.moment(next_at)}." if next_at else f"{name} was not paused."
-    _answer({"name": name, "paused": False, "next_at": next_at}, as_json, text)
+    answer({"name": name, "paused": False, "next_at": next_at}, as_json, text)
 
 
 @app.command()
@@ -100,7 +100,7 @@ def add(
         )
     except InvalidInput as error:
         raise InvalidInput(*(_of_option(problem) for problem in error.problems)) from None
-    _answer({"name": name, "next_at": first}, as_json, f"{name} runs first at {words.moment(first)}.")
+    answer({"name": name, "next_at": first}, as_json, f"{name} runs first at {words.moment(first)}.")
 
 
 @app.command()
@@ -108,7 +108,7 @@ def remove(name: Name, as_json: AsJson = False) -> None:
     """Forget a schedule of the database. What it has submitted stays."""
     rooms.load()
     schedules.remove(name)
-    _answer({"name": name, "removed": True}, as_json, f"{name} is removed.")
+    answer({"name": name, "removed": True}, as_json, f"{name} is removed.")
 
 
 def _chore(name: str) -> chores.Chore | None:
@@ -169,7 +169,3 @@ def _result(line: Line) -> str:
     if line.last_job_id is None:
         return "–"
     return f"{line.last_result or 'forgotten'} (job {line.last_job_id})"
-
-
-def _answer(fields: dict[str, Any], as_json: bool, text: str) -> None:
-    typer.echo(json.dumps(fields, default=words.for_scripts) if as_json else text)

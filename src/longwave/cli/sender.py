@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from longwave.cli import progress, tables, waiting
+from longwave.cli.answers import AsJson
 from longwave.core.errors import InvalidInput, Problem
 from longwave.jobs.models import Job, Status
 from longwave.pacing import ledger
@@ -17,7 +18,6 @@ from longwave.senders.models import Sender
 
 app = typer.Typer(no_args_is_help=True, help="Bot tokens and their limits.")
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Name = Annotated[str, typer.Argument(help="The sender's name.")]
 TokenStdin = Annotated[bool, typer.Option("--token-stdin", help="Read the token from standard input.")]
 

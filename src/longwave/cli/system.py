@@ -10,12 +10,11 @@ import structlog
 import typer
 
 from longwave import config, logs
+from longwave.cli.answers import AsJson
 from longwave.cli.metrics import Metrics, measure
 from longwave.core.errors import InvalidInput, Problem
 
 log = structlog.get_logger("longwave.cli")
-
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
 def web() -> None:

@@ -185,13 +185,7 @@ def chosen_queues(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in names if not queue_table.is_known(name)]
     if unknown:
-        known = ", ".join(queue_table.PRIORITIES)
-        raise InvalidInput(
-            *(
-                Problem("--queues", name, f"must be one of {known}, or a region such as email.eu")
-                for name in unknown
-            )
-        )
+        raise InvalidInput(*(queue_table.refusal("--queues", name) for name in unknown))
     return names or list(queue_table.PRIORITIES)
 
 

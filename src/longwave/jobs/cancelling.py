@@ -8,7 +8,7 @@ from django.db import transaction
 from django.db.models import Max, QuerySet
 
 from longwave import database
-from longwave.core.errors import Conflict, InvalidInput, NotFound, Problem
+from longwave.core.errors import Conflict, NotFound
 from longwave.jobs import doorbells, endings, leases, ledger, pending, queues, ring, waiting
 from longwave.jobs.models import FINISHED, Job, Status
 from longwave.jobs.states import JOB
@@ -40,7 +40,7 @@ def cancel(job_id: int, reason: str) -> bool:
 
 def purge(queue: str, reason: str) -> int:
     """Cancel what is in the queue now and has not begun; how many. Running jobs go on. Raises InvalidInput."""
-    _check(queue)
+    queues.check(queue)
     return _cancel_waiting(_those_until_now(queue, ""), reason, but_not_in=queue)
 
 
@@ -55,7 +55,7 @@ class Taken:
 def cancel_all(reason: str, *, queue: str = "", name: str = "") -> Taken:
     """As `cancel`, for all jobs that there are now of this queue, of this name, or of both. Raises InvalidInput."""
     if queue or not name:
-        _check(queue)
+        queues.check(queue)
     jobs, reason = _those_until_now(queue, name), reason.strip() or "cancelled"
     cancelled = running = 0
     while True:  # what was claimed, or came back for another try, between the two looks is met by the next
@@ -101,9 +101,3 @@ def _waiting_of(jobs: QuerySet[Job]) -> list[int]:
         if ids := list(jobs.filter(status=status).values_list("pk", flat=True)[:CHUNK]):
             return ids
     return []
-
-
-def _check(queue: str) -> None:
-    if not queues.is_known(queue):
-        names = ", ".join(queues.PRIORITIES)
-        raise InvalidInput(Problem("queue", queue, f"must be one of {names}, or a region such as email.eu"))

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from longwave.core.errors import InvalidInput, Problem
 from longwave.core.text import storable
 from longwave.jobs import doorbells, moves, queues, ring
 from longwave.jobs.models import PausedQueue
@@ -27,14 +26,14 @@ class Pause:
 
 def pause(queue: str, *, by: str = "", reason: str = "") -> bool:
     """Begin nothing of this queue any more, from now on, on any worker. False: it was paused. Raises InvalidInput."""
-    _check(queue)
+    queues.check(queue)
     given = {"by": storable(by)[:MAX_BY], "reason": moves.storable_reason(reason)}
     return PausedQueue.objects.get_or_create(given, queue=queue)[1]
 
 
 def resume(queue: str) -> int | None:
     """Begin again; how many jobs have waited for it, or None when it was not paused. Raises InvalidInput."""
-    _check(queue)
+    queues.check(queue)
     deleted, _ = PausedQueue.objects.filter(queue=queue).delete()
     return _ring(queue) if deleted else None
 
@@ -56,9 +55,3 @@ def _ring(queue: str) -> int:
         if not ring.ring_all(bells):
             break
     return total
-
-
-def _check(queue: str) -> None:
-    if not queues.is_known(queue):
-        names = ", ".join(queues.PRIORITIES)
-        raise InvalidInput(Problem("queue", queue, f"must be one of {names}, or a region such as email.eu"))

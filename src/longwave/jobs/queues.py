@@ -6,6 +6,8 @@ Names are fixed: operators type them. `email.eu` is the queue `email` for worker
 import re
 from collections.abc import Iterable, Mapping
 
+from longwave.core.errors import InvalidInput, Problem
+
 PRIORITIES: Mapping[str, int] = {
     "campaigns": 10,
     "broadcast": 10,
@@ -44,6 +46,17 @@ def is_known(queue: str) -> bool:
     """Whether jobs may be put there: a queue of the table, or a region of one."""
     name, dot, region = queue.partition(".")
     return name in PRIORITIES and (not dot or is_region(region)) and len(queue) <= MAX_NAME
+
+
+def check(queue: str) -> None:
+    """Raises InvalidInput for a queue that jobs may not be put in."""
+    if not is_known(queue):
+        raise InvalidInput(refusal("queue", queue))
+
+
+def refusal(field: str, queue: str) -> Problem:
+    """That there is no such queue. field: where it was named."""
+    return Problem(field, queue, f"must be one of {', '.join(PRIORITIES)}, or a region such as email.eu")
 
 
 def is_region(name: str) -> bool:

@@ -126,10 +126,7 @@ def _check_options(options: Options) -> None:
         remedy = "must be a datetime with a time zone, from the year 1 to 9999 in UTC too"
         problems.append(Problem("job_run_at", options.run_at, remedy))
     if options.queue is not None and not queues.is_known(options.queue):
-        names = ", ".join(queues.PRIORITIES)
-        problems.append(
-            Problem("job_queue", options.queue, f"must be one of {names}, or a region such as email.eu")
-        )
+        problems.append(queues.refusal("job_queue", options.queue))
     if not _are_ids(options.after):
         problems.append(Problem("job_after", options.after, "must be a list of task ids"))
     if problems:
