@@ -19,7 +19,18 @@ import longwave  # noqa: E402
 longwave.setup()
 
 from longwave.jobs import ring, ringer  # noqa: E402
-from tests import databases  # noqa: E402
+from tests import databases, turns  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _turn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Those that are marked `alone` run while no other worker's do."""
+    if "PYTEST_XDIST_WORKER_COUNT" not in os.environ:
+        yield
+        return
+    shared = tmp_path_factory.getbasetemp().parent
+    with turns.taken(shared, alone=request.node.get_closest_marker("alone") is not None):
+        yield
 
 
 @pytest.fixture(autouse=True)

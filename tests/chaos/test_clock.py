@@ -8,7 +8,7 @@ from tests import servers
 from tests.clocks import HOUR
 from tests.stacks import stack
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.alone]
 
 RATE = 200
 

@@ -8,7 +8,7 @@ import pytest
 from tests.stacks import STACKS, Stack, stack
 from tests.waiting import pass_time, until
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module", params=STACKS)

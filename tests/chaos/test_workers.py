@@ -43,6 +43,7 @@ def peak_megabytes(running: Stack) -> float:
     return max(peaks)
 
 
+@pytest.mark.alone
 def test_at_thirty_a_second_no_second_holds_more(running: Stack) -> None:
     running.telegram.limits(rate=30)
     campaign = running.broadcast(300, rate=30)
@@ -56,6 +57,7 @@ def test_at_thirty_a_second_no_second_holds_more(running: Stack) -> None:
     assert verdict.mean_rate >= 29.4
 
 
+@pytest.mark.alone
 def test_a_flood_is_waited_out_by_every_worker(running: Stack) -> None:
     campaign = running.broadcast(1500, rate=500)
     running.wait_sent(500)

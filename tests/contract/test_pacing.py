@@ -155,6 +155,7 @@ def in_processes(script: str, url: str, *args: str, processes: int) -> list[Any]
     return [json.loads(child.communicate()[0]) for child in children]
 
 
+@pytest.mark.alone
 def test_processes_that_send_in_their_slots_never_exceed_the_rate_in_any_second(database: str) -> None:
     """Judged by the wall clock at which each send left, over all processes."""
     left = sorted(at for times in in_processes(LANE, database, processes=3) for at in times)

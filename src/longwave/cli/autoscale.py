@@ -4,7 +4,6 @@ import json
 import logging
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -18,6 +17,7 @@ from longwave.cli import tables, words
 from longwave.cli.children import COUNTED, command, modules_check, return_work
 from longwave.cli.worker import AllRegions, Regions, regional_queues
 from longwave.config import Config
+from longwave.core.alarm import Alarm
 from longwave.core.errors import InvalidInput, Problem
 from longwave.core.scaling import Limits
 from longwave.jobs import profiles
@@ -263,7 +263,7 @@ def _as_values(look: Look) -> dict[str, Any]:
 
 
 def _publish(groups: Sequence[Group], every: float) -> None:
-    current, stop = config.current(), threading.Event()
+    current, stop = config.current(), Alarm()
     logs.keep(current.log_dir, "autoscale", current.log_format)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())

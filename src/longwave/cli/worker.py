@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
@@ -13,6 +12,7 @@ import typer
 
 from longwave import config, logs
 from longwave.cli.metrics import Metrics, measure
+from longwave.core.alarm import Alarm
 from longwave.core.errors import InvalidInput, Problem
 from longwave.jobs import memory, stop
 from longwave.jobs import queues as queue_table
@@ -146,7 +146,7 @@ def beat(metrics: Metrics = "") -> None:
     logs.keep(current.log_dir, "beat", current.log_format)
     measure(metrics)
     rooms.load()
-    told = threading.Event()
+    told = Alarm()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told.set())
     jobs_beat.run(told)

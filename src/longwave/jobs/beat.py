@@ -3,7 +3,6 @@
 import os
 import secrets
 import socket
-import threading
 import time
 from collections.abc import Callable
 
@@ -11,6 +10,7 @@ import structlog
 from django.db import connections
 
 from longwave import database
+from longwave.core.alarm import Alarm
 from longwave.jobs import beat_lease, chore_runs, chores, set_clock
 from longwave.jobs.chore_runs import Run
 from longwave.jobs.chores import Chore
@@ -23,7 +23,7 @@ LEASE = 5.0
 TICK = 1.0
 
 
-def run(stop: threading.Event, *, clock: Callable[[], float] = time.monotonic) -> None:
+def run(stop: Alarm, *, clock: Callable[[], float] = time.monotonic) -> None:
     """Do the chores until `stop` is set, in turns with any other beat: one at a time holds the lease.
 
     A chore that takes longer than the lease lets another beat begin. Chores must be right then too; ours are,
@@ -38,7 +38,7 @@ def run(stop: threading.Event, *, clock: Callable[[], float] = time.monotonic) -
 class _Beat:
     """What one beat process remembers between its turns."""
 
-    def __init__(self, stop: threading.Event, clock: Callable[[], float]) -> None:
+    def __init__(self, stop: Alarm, clock: Callable[[], float]) -> None:
         self._stop = stop
         self._clock = clock
         self._owner = f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}"

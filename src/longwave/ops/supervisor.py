@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from longwave.core.alarm import Alarm
 from longwave.core.errors import LongwaveError
 from longwave.ops import processes
 from longwave.ops.output import Output
@@ -99,7 +100,7 @@ class Supervisor:
     _owed_until: float = field(init=False, default=0.0)
     _wanted: Sequence[Child] | None = field(init=False, default=None)
     _stop_orders: int = field(init=False, default=0)
-    _woken: threading.Event = field(init=False, default_factory=threading.Event)
+    _woken: Alarm = field(init=False, default_factory=Alarm)
 
     def __post_init__(self) -> None:
         self.seats = [_Seat(child) for child in self.children]

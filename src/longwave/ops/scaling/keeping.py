@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from longwave.core.alarm import Alarm
 from longwave.ops.scaling import owner, pool, steering
 from longwave.ops.scaling.deciding import Decider, Look
 from longwave.ops.scaling.load import Group
@@ -21,7 +22,7 @@ def keep(
     worker: what runs as a worker of this group, under this name. every: seconds between two looks.
     The caller holds the lock of the supervisor's folder. Raises ChildTrouble, as the supervisor does.
     """
-    stop = threading.Event()
+    stop = Alarm()
     leaving = partial(_count_leaving, supervisor)
     decider = Decider(groups, owner.of(supervisor.run_folder), every=every, leaving=leaving)
     steer = partial(steering.steer, decider, stop, partial(_act, supervisor, groups, worker))

@@ -1,12 +1,12 @@
 """Looking in a loop, and acting on each look, until told to stop."""
 
-import threading
 from collections.abc import Callable, Sequence
 
 import structlog
 from django.db import connections
 
 from longwave import database
+from longwave.core.alarm import Alarm
 from longwave.ops.scaling import owner
 from longwave.ops.scaling.deciding import Decider, Look
 from longwave.ops.scaling.load import Group
@@ -14,14 +14,14 @@ from longwave.ops.scaling.load import Group
 log = structlog.get_logger("longwave.autoscale")
 
 
-def publish(groups: Sequence[Group], stop: threading.Event, *, every: float) -> None:
+def publish(groups: Sequence[Group], stop: Alarm, *, every: float) -> None:
     """Say how many workers there should be, until `stop` is set. Others start them. every: seconds between looks."""
     decider = Decider(groups, owner.new(), every=every)
     steer(decider, stop, lambda _: None)
     leave(decider)
 
 
-def steer(decider: Decider, stop: threading.Event, act: Callable[[list[Look]], object]) -> None:
+def steer(decider: Decider, stop: Alarm, act: Callable[[list[Look]], object]) -> None:
     """Look, and act on it, until `stop` is set. While the database is away everything stays as it is."""
     is_away = False
     while not stop.is_set():
