@@ -1,6 +1,7 @@
 """What two processes, or a process and a person, do to one campaign at the same moment."""
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 from threading import Thread
 
@@ -245,6 +246,21 @@ def test_one_schedule_that_cannot_be_kept_does_not_hold_up_the_others(
     assert lifecycle.get(kept.pk).state == CampaignState.PREPARING
 
 
+def ends_soon(work: Callable[[], object]) -> bool:
+    """Whether it ends within seconds, done in a thread with a connection of its own."""
+
+    def do() -> None:
+        try:
+            work()
+        finally:
+            connection.close()
+
+    other = Thread(target=do, daemon=True)
+    other.start()
+    other.join(5)
+    return not other.is_alive()
+
+
 @pytest.mark.parametrize("outcome", [Sent("1"), Rejected("bad")])
 def test_outcomes_are_written_while_a_bots_open_transaction_has_paused_the_campaign(
     outcome: Outcome, database: str
@@ -257,21 +273,9 @@ def test_outcomes_are_written_while_a_bots_open_transaction_has_paused_the_campa
     rows = ledger.load(batch.pk, personal=False)
     assert ledger.claim(batch.pk, "host:1:1:aa:0", rows)
 
-    def record() -> None:
-        try:
-            ledger.record(campaign.pk, [settle(row, outcome) for row in rows])
-        finally:
-            connection.close()
-
     with transaction.atomic():
         lifecycle.pause(campaign.pk)
-        lane = Thread(target=record)
-        lane.start()
-        lane.join(5)
-        is_waiting = lane.is_alive()
-    lane.join(10)
-
-    assert not is_waiting
+        assert ends_soon(lambda: ledger.record(campaign.pk, [settle(row, outcome) for row in rows]))
 
 
 def test_a_campaign_that_a_bots_open_transaction_holds_keeps_no_other_from_the_beat(database: str) -> None:
@@ -284,23 +288,10 @@ def test_a_campaign_that_a_bots_open_transaction_holds_keeps_no_other_from_the_b
     )
     Batch.objects.update(state="done", sent=1)
 
-    def beat() -> None:
-        try:
-            tending.start_due()
-            tending.tend()
-        finally:
-            connection.close()
-
     with transaction.atomic():
         lifecycle.unschedule(held.pk)
         lifecycle.pause(held_done.pk)
-        other = Thread(target=beat)
-        other.start()
-        other.join(5)
-        is_waiting = other.is_alive()
-    other.join(10)
-
-    assert not is_waiting
+        assert ends_soon(lambda: (tending.start_due(), tending.tend()))
     found = {campaign.pk: campaign.state for campaign in Campaign.objects.all()}
     assert found == {held.pk: "draft", due.pk: "preparing", held_done.pk: "paused", done.pk: "completed"}
 
